@@ -1,0 +1,49 @@
+"""What can go wrong in a reconciliation, and what to do about it.
+
+* OperatorError
+  - InvalidSpecError      the user must change the object; wait for a new generation
+  - TransientError        the world may heal; try again, soon and then less soon
+    + ClusterError        the API server refused or did not answer
+    + ServerUnreachableError  a Triton pod did not answer
+
+The class decides the retry; no handler reads an HTTP status code.
+"""
+
+from typing import ClassVar
+
+
+class OperatorError(Exception):
+    """An expected failure, told to the user through a status condition."""
+
+    reason: ClassVar[str] = "Error"
+    """CamelCase reason of the condition that this failure sets."""
+
+
+class InvalidSpecError(OperatorError):
+    """The spec cannot be served as written, however often it is tried."""
+
+    reason = "InvalidSpec"
+
+
+class TransientError(OperatorError):
+    """The same attempt may succeed later."""
+
+    reason = "Retrying"
+
+
+class ClusterError(TransientError):
+    """The API server refused a request or did not answer it."""
+
+    reason = "ClusterError"
+
+    def __init__(self, action: str, what: str, *, status: int | None, message: str = "") -> None:
+        answer = f"HTTP {status}" if status else "no answer"
+        super().__init__(f"{action} {what} failed: {answer}{': ' if message else ''}{message}")
+        self.status = status
+        self.message = message
+
+
+class ServerUnreachableError(TransientError):
+    """A Triton pod did not answer."""
+
+    reason = "ServerUnreachable"

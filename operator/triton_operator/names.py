@@ -1,0 +1,33 @@
+"""Every name the operator writes into a cluster, in one place."""
+
+from typing import Final
+
+GROUP: Final = "triton-operator.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND_MODEL: Final = "TritonModel"
+KIND_SERVER: Final = "TritonServer"
+PLURAL_MODEL: Final = "tritonmodels"
+PLURAL_SERVER: Final = "tritonservers"
+
+FIELD_MANAGER: Final = "triton-operator"
+MANAGED_BY: Final = "triton-operator"
+
+FINALIZER: Final = f"{GROUP}/repository"
+"""On servers whose claim is the user's own: their folder on it is removed before they go."""
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_SERVER: Final = f"{GROUP}/server"
+"""On every child and pod: the name of its ``TritonServer``."""
+
+ANNOTATION_MANIFEST: Final = f"{GROUP}/manifest"
+"""On a sync Job: the hash of the repository manifest that it makes true."""
+ANNOTATION_SEQUENCE: Final = f"{GROUP}/sequence"
+"""On a sync Job: its place in the order of this server's Jobs; only the last one counts."""
+
+CONFIG_HASH_PARAMETER: Final = "triton_operator_hash"
+"""The parameter of every generated ``config.pbtxt`` by which a pod proves what it serves."""
+
+MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+"""Model names become folder names and URL segments."""
