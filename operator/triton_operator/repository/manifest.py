@@ -1,0 +1,189 @@
+"""What one server's part of a claim has to look like: the value that a sync Job makes true.
+
+The operator writes a :class:`Manifest` as canonical JSON into a ConfigMap named for its digest;
+the sync Job reads it back. Equal content is an equal value and equal text whatever the order it
+was assembled in, so an unchanged world names the same ConfigMap.
+
+Plain dataclasses, not pydantic: importing pydantic would double the time a sync Job takes to start.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any, Self
+
+HASH_LENGTH = 16
+"""Hex digits of generation hashes and manifest digests; 64 bits are plenty for one claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """Where a version's artifact comes from."""
+
+    uri: str
+    sha256: str | None = None
+    """Expected digest of a single file, 64 lower-case hex digits; None accepts what arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionContent:
+    """One version folder: what is fetched into it and what is written into it."""
+
+    version: int
+    source: SourceRef | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Text by path relative to the version folder; wins over a fetched file of that path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One immutable state of one model's folder."""
+
+    object: str
+    """Name of the ``TritonModel``."""
+    hash: str
+    """From :func:`generation_hash`."""
+    config: str
+    """Final text of ``config.pbtxt``, the hash parameter included."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Text by path relative to the model's folder."""
+    versions: tuple[VersionContent, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", _by_version(self.versions))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What Triton finds under ``servers/<server>/<model>``."""
+
+    model: str
+    """Folder name, and therefore the name under which the model is served."""
+    object: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One server's part of a claim, whole: what it does not name is removed."""
+
+    server: str
+    generations: tuple[Generation, ...] = ()
+    """Built if they are missing. A link may also point to a generation that is not listed."""
+    links: tuple[Link, ...] = ()
+    keep: tuple[tuple[str, str], ...] = ()
+    """(object, hash) that must survive although neither linked nor listed, for rollback."""
+    remove: bool = False
+    """The server goes away: take its links and its generations off the claim."""
+    attempt: int = 0
+    """Raised to run the same content once more: another digest, another Job."""
+
+    def __post_init__(self) -> None:
+        generations = tuple(sorted(self.generations, key=lambda each: (each.object, each.hash)))
+        links = tuple(sorted(self.links, key=lambda each: each.model))
+        keep = tuple(sorted({(each[0], each[1]) for each in self.keep}))
+        object.__setattr__(self, "generations", generations)
+        object.__setattr__(self, "links", links)
+        object.__setattr__(self, "keep", keep)
+
+    def digest(self) -> str:
+        """Return the short hex digest that names this content."""
+        return _short_digest(self.to_json())
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote; unknown keys are ignored.
+
+        Raises:
+            ValueError: the text is not a manifest.
+
+        """
+        data = json.loads(text)
+        try:
+            return cls(
+                server=_string(data["server"]),
+                generations=tuple(_read_generation(each) for each in data.get("generations", ())),
+                links=tuple(
+                    Link(_string(each["model"]), _string(each["object"]), _string(each["hash"]))
+                    for each in data.get("links", ())
+                ),
+                keep=tuple((_string(name), _string(hash_)) for name, hash_ in data.get("keep", ())),
+                remove=bool(data.get("remove", False)),
+                attempt=int(data.get("attempt", 0)),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a repository manifest: {error!r}") from error
+
+
+def generation_hash(
+    config: str, files: Mapping[str, str], versions: tuple[VersionContent, ...]
+) -> str:
+    """Return the hash of everything that determines what Triton serves from a generation.
+
+    Args:
+        config: Text of ``config.pbtxt`` *without* the hash parameter, which will hold the result.
+        files: Files beside it.
+        versions: The version folders.
+
+    """
+    return _short_digest(
+        canonical_json(
+            {
+                "config": config,
+                "files": dict(files),
+                "versions": [asdict(each) for each in _by_version(versions)],
+            }
+        )
+    )
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no blanks, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _short_digest(text: str) -> str:
+    return sha256(text.encode("ascii")).hexdigest()[:HASH_LENGTH]
+
+
+def _by_version(versions: tuple[VersionContent, ...]) -> tuple[VersionContent, ...]:
+    return tuple(sorted(versions, key=lambda each: each.version))
+
+
+def _read_generation(data: Mapping[str, Any]) -> Generation:
+    return Generation(
+        object=_string(data["object"]),
+        hash=_string(data["hash"]),
+        config=_string(data["config"]),
+        files=_read_files(data.get("files", {})),
+        versions=tuple(_read_version(each) for each in data.get("versions", ())),
+    )
+
+
+def _read_version(data: Mapping[str, Any]) -> VersionContent:
+    source = data.get("source")
+    return VersionContent(
+        version=int(data["version"]),
+        source=None if source is None else _read_source(source),
+        files=_read_files(data.get("files", {})),
+    )
+
+
+def _read_source(data: Mapping[str, Any]) -> SourceRef:
+    digest = data.get("sha256")
+    return SourceRef(_string(data["uri"]), None if digest is None else _string(digest))
+
+
+def _read_files(data: Mapping[str, Any]) -> dict[str, str]:
+    return {path: _string(text) for path, text in data.items()}
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
