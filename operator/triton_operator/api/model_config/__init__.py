@@ -1,0 +1,267 @@
+"""Triton's ``config.pbtxt`` as a value: the whole ``ModelConfig`` schema, typed.
+
+A test compares every field, type, enum and oneof with the protobuf descriptor that tritonclient
+ships, so that a new Triton release shows what is missing here.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from triton_operator.api.model_config.message import (
+    Dims,
+    Float,
+    Int32,
+    Int64,
+    Name,
+    ProtoMessage,
+    RelativePath,
+    Text,
+    UInt32,
+)
+from triton_operator.api.model_config.optimization import ModelOptimizationPolicy
+from triton_operator.api.model_config.placement import ModelInstanceGroup
+from triton_operator.api.model_config.scheduling import (
+    EnsembleStep,
+    ModelDynamicBatching,
+    ModelEnsembling,
+    ModelQueuePolicy,
+    ModelSequenceBatching,
+)
+from triton_operator.api.model_config.tensors import (
+    BatchInput,
+    BatchOutput,
+    DataType,
+    ModelInput,
+    ModelOutput,
+)
+
+__all__ = [
+    "BatchInput",
+    "BatchOutput",
+    "DataType",
+    "EnsembleStep",
+    "ModelConfig",
+    "ModelDynamicBatching",
+    "ModelEnsembling",
+    "ModelInput",
+    "ModelInstanceGroup",
+    "ModelMetrics",
+    "ModelOptimizationPolicy",
+    "ModelOutput",
+    "ModelParameter",
+    "ModelQueuePolicy",
+    "ModelRepositoryAgents",
+    "ModelResponseCache",
+    "ModelSequenceBatching",
+    "ModelTransactionPolicy",
+    "ModelVersionPolicy",
+    "ModelWarmup",
+]
+
+
+class VersionPolicyLatest(ProtoMessage):
+    """Serves the newest versions."""
+
+    num_versions: UInt32 = 0
+    """How many of them; Triton takes 1 if left out."""
+
+
+class VersionPolicyAll(ProtoMessage):
+    """Serves every version."""
+
+
+class VersionPolicySpecific(ProtoMessage):
+    """Serves the versions that are listed."""
+
+    versions: Annotated[tuple[Int64, ...], Field(max_length=128)] = ()
+    """The versions to serve."""
+
+
+class ModelVersionPolicy(ProtoMessage):
+    """Which versions of a model are served."""
+
+    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "policy_choice": ("latest", "all", "specific")
+    }
+
+    latest: VersionPolicyLatest | None = None
+    """Serve the newest versions; the newest one is Triton's default."""
+    all: VersionPolicyAll | None = None
+    """Serve every version."""
+    specific: VersionPolicySpecific | None = None
+    """Serve the versions that are listed."""
+
+
+class ModelParameter(ProtoMessage):
+    """The value of a parameter of the backend."""
+
+    string_value: Text = ""
+    """The value, as text."""
+
+
+class ModelWarmupInput(ProtoMessage):
+    """What one input holds in a warm-up request."""
+
+    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "input_data_type": ("zero_data", "random_data", "input_data_file")
+    }
+
+    data_type: DataType = "TYPE_INVALID"
+    """Type of the elements."""
+    dims: Dims = ()
+    """Shape of the tensor, without the batch dimension."""
+    zero_data: bool | None = None
+    """Whether the tensor is filled with zeros."""
+    random_data: bool | None = None
+    """Whether the tensor is filled with random values."""
+    input_data_file: RelativePath | None = None
+    """File below warmup/ that holds the bytes of the tensor."""
+
+
+class ModelWarmup(ProtoMessage):
+    """A request that is run before a model is called ready."""
+
+    name: Name = ""
+    """Name of the request, for the logs."""
+    batch_size: UInt32 = 0
+    """Batch size of the request; 0 for a model that does not batch."""
+    inputs: Annotated[Mapping[str, ModelWarmupInput], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
+    """What the inputs hold, by name; every input of the model is needed."""
+    count: UInt32 = 0
+    """How often the request is run; 0 counts as 1."""
+
+
+class ModelOperations(ProtoMessage):
+    """Libraries of custom operations."""
+
+    op_library_filename: Annotated[tuple[RelativePath, ...], Field(max_length=64)] = ()
+    """Libraries to load before the model, by path."""
+
+
+class ModelTransactionPolicy(ProtoMessage):
+    """How requests and responses belong together."""
+
+    decoupled: bool = False
+    """Whether a request may have no, one or many responses, as streaming models have."""
+
+
+class ModelRepositoryAgent(ProtoMessage):
+    """A program that handles the model's files before they are loaded."""
+
+    name: Name = ""
+    """Name of the agent, such as checksum."""
+    parameters: Annotated[Mapping[str, Text], Field(max_length=64)] = Field(default_factory=dict)
+    """Settings of the agent."""
+
+
+class ModelRepositoryAgents(ProtoMessage):
+    """Programs that handle the model's files before they are loaded."""
+
+    agents: Annotated[tuple[ModelRepositoryAgent, ...], Field(max_length=16)] = ()
+    """The agents, in the order in which they run."""
+
+
+class ModelResponseCache(ProtoMessage):
+    """Whether responses of the model are cached."""
+
+    enable: bool = False
+    """Whether to cache them; the server needs a responseCache as well."""
+
+
+class MetricIdentifier(ProtoMessage):
+    """Which metrics a setting is for."""
+
+    family: Name = ""
+    """Name of the metric family, such as nv_inference_first_response_histogram_ms."""
+
+
+class HistogramOptions(ProtoMessage):
+    """Settings of a histogram."""
+
+    buckets: Annotated[tuple[Float, ...], Field(max_length=128)] = ()
+    """Upper bounds of the buckets, in rising order."""
+
+
+class MetricControl(ProtoMessage):
+    """Overrides the settings of some metrics of this model."""
+
+    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {"metric_options": ("histogram_options",)}
+
+    metric_identifier: MetricIdentifier | None = None
+    """Which metrics are meant."""
+    histogram_options: HistogramOptions | None = None
+    """Settings of the histogram."""
+
+
+class ModelMetrics(ProtoMessage):
+    """Settings of the metrics of this model."""
+
+    metric_control: Annotated[tuple[MetricControl, ...], Field(max_length=64)] = ()
+    """Overrides, one for each metric family."""
+
+
+class ModelConfig(ProtoMessage):
+    """A ``config.pbtxt``, field by field."""
+
+    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "scheduling_choice": ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
+    }
+
+    name: Name = ""
+    """Name of the model; set by the operator, so leave it out or write the name of the model."""
+    platform: Name = ""
+    """Framework of the model by its older name; use backend, except for "ensemble"."""
+    backend: Name = ""
+    """Backend that runs the model: onnxruntime, pytorch, tensorrt, python, vllm and so on."""
+    runtime: Name = ""
+    """Shared library or runtime of the backend to use where it has more than one."""
+    version_policy: ModelVersionPolicy | None = None
+    """Which versions are served; the newest one if left out."""
+    max_batch_size: Int32 = 0
+    """Largest batch that the model takes; 0 if its tensors have no batch dimension."""
+    input: Annotated[tuple[ModelInput, ...], Field(max_length=256)] = ()
+    """Inputs that the model requires."""
+    output: Annotated[tuple[ModelOutput, ...], Field(max_length=256)] = ()
+    """Outputs that the model produces."""
+    batch_input: Annotated[tuple[BatchInput, ...], Field(max_length=64)] = ()
+    """Extra inputs that describe the batch, made by Triton for the backend."""
+    batch_output: Annotated[tuple[BatchOutput, ...], Field(max_length=64)] = ()
+    """Outputs of a whole batch that Triton splits into responses."""
+    optimization: ModelOptimizationPolicy | None = None
+    """How Triton may optimize the execution."""
+    dynamic_batching: ModelDynamicBatching | None = None
+    """Join single requests into batches; `{}` switches it on with its defaults."""
+    sequence_batching: ModelSequenceBatching | None = None
+    """Send all requests of a sequence to the same instance, for models that keep state."""
+    ensemble_scheduling: ModelEnsembling | None = None
+    """Make this model a pipeline of other models."""
+    instance_group: Annotated[tuple[ModelInstanceGroup, ...], Field(max_length=32)] = ()
+    """How many copies of the model run, and on which devices."""
+    default_model_filename: RelativePath = ""
+    """File in a version folder that holds the model, where it is not the backend's usual name."""
+    cc_model_filenames: Annotated[Mapping[str, RelativePath], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+    """File that holds the model, by CUDA compute capability such as "8.0"."""
+    metric_tags: Annotated[Mapping[str, Name], Field(max_length=32)] = Field(default_factory=dict)
+    """Labels to put on the metrics of this model."""
+    parameters: Annotated[Mapping[str, ModelParameter], Field(max_length=128)] = Field(
+        default_factory=dict
+    )
+    """Parameters of the backend, such as EXECUTION_ENV_PATH."""
+    model_warmup: Annotated[tuple[ModelWarmup, ...], Field(max_length=32)] = ()
+    """Requests that are run before the model is called ready."""
+    model_operations: ModelOperations | None = None
+    """Libraries of custom operations."""
+    model_transaction_policy: ModelTransactionPolicy | None = None
+    """How requests and responses belong together."""
+    model_repository_agents: ModelRepositoryAgents | None = None
+    """Programs that handle the model's files before they are loaded."""
+    response_cache: ModelResponseCache | None = None
+    """Whether responses are cached."""
+    model_metrics: ModelMetrics | None = None
+    """Settings of the metrics of this model."""

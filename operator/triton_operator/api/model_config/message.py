@@ -1,0 +1,66 @@
+"""What all messages of ``config.pbtxt`` share.
+
+Field names are protobuf's, aliases protobuf's JSON names. As in proto3 every field is optional;
+which ones were set is remembered, and only those are written.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from pydantic.alias_generators import to_camel
+
+from triton_operator.api.meta import Resource
+from triton_operator.api.paths import MAX_PATH, is_relative_path
+from triton_operator.api.rules import Rule, Schema
+
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Schema({"format": "int32"})]
+UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1), Schema({"format": "int64"})]
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), Schema({"format": "int64"})]
+UInt64 = Annotated[int, Field(ge=0, le=2**63 - 1), Schema({"format": "int64"})]
+"""As far as Kubernetes' JSON goes: its integers are signed."""
+Float = Annotated[float, Field(allow_inf_nan=False)]
+
+Name = Annotated[str, Field(max_length=256)]
+"""A name of something inside a model: a tensor, a policy, an agent."""
+Text = Annotated[str, Field(max_length=16384)]
+"""A free-form value."""
+RelativePath = Annotated[
+    str,
+    Field(max_length=MAX_PATH),
+    Rule(
+        cel="!self.startsWith('/') && !self.split('/').exists(part, part == '..')",
+        message="must be a path inside the model's folder: remove the leading '/' and any '..'",
+        holds=lambda path: not path or is_relative_path(path),
+    ),
+]
+"""A path inside the model's folder."""
+Dims = Annotated[tuple[Int64, ...], Field(max_length=64)]
+"""A shape; -1 stands for any size."""
+
+
+class ProtoMessage(Resource):
+    """One message of Triton's ``ModelConfig`` schema."""
+
+    schema_defaults: ClassVar[bool] = False
+    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The message's oneofs: of each group of fields at most one may be set."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Turn the oneofs into rules."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.rules = (*cls.rules, *(_at_most_one(fields) for fields in cls.oneofs.values()))
+
+
+def _at_most_one(fields: tuple[str, ...]) -> Rule:
+    names = [to_camel(field) for field in fields]
+    return Rule(
+        cel=f"[{', '.join(f'has(self.{name})' for name in names)}].filter(set, set).size() <= 1",
+        message=f"{', '.join(names[:-1])} and {names[-1]} exclude each other: keep one of them",
+        holds=_counts_at_most_one(fields),
+    )
+
+
+def _counts_at_most_one(fields: tuple[str, ...]) -> Callable[[ProtoMessage], bool]:
+    return lambda message: sum(getattr(message, field) is not None for field in fields) <= 1

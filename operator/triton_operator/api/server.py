@@ -1,0 +1,339 @@
+"""``TritonServer``: one pool of identical Triton pods."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from triton_operator.api.conditions import Conditions
+from triton_operator.api.flags import ARGUMENT_PATTERN, RESERVED_FLAGS, is_reserved
+from triton_operator.api.meta import (
+    SERVER_NAME,
+    CustomObject,
+    ObjectMeta,
+    Quantity,
+    Resource,
+    TolerantStatus,
+)
+from triton_operator.api.rules import Rule, Schema
+
+FreeForm = Mapping[str, Any]
+"""A piece of Kubernetes' own API, checked by the API server when the Deployment is applied."""
+FreeForms = Annotated[tuple[FreeForm, ...], Field(max_length=64)]
+Labels = Annotated[Mapping[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)]
+Annotations = Annotated[Mapping[str, Annotated[str, Field(max_length=16384)]], Field(max_length=64)]
+Quantities = Annotated[Mapping[str, Quantity], Field(max_length=32)]
+
+Argument = Annotated[
+    str,
+    Field(max_length=1024),
+    Rule(
+        cel=f"self.matches('{ARGUMENT_PATTERN}')",
+        message="args: write each argument in one piece, as --flag=value",
+        holds=lambda argument: re.match(ARGUMENT_PATTERN, argument) is not None,
+    ),
+    Rule(
+        cel=f"![{', '.join(repr(flag) for flag in RESERVED_FLAGS)}]"
+        ".exists(flag, ('--' + flag).startsWith(self.split('=')[0]))",
+        message="args: the operator sets this flag itself: remove it, and use the field of the"
+        " spec if there is one (logVerbosity, responseCache, service, drainSeconds)",
+        holds=lambda argument: not is_reserved(argument),
+    ),
+]
+
+
+class Resources(Resource):
+    """CPU and memory of a pod."""
+
+    requests: Quantities = Field(default_factory=dict)
+    """What a pod is promised, such as `cpu: 4, memory: 16Gi`."""
+    limits: Quantities = Field(default_factory=dict)
+    """What a pod may use at most; GPUs are set by gpus and gpuResourceName."""
+
+
+class Autoscaling(Resource):
+    """How many pods there are, decided by the requests that arrive and wait."""
+
+    rules = (
+        Rule(
+            cel="self.minReplicas <= self.maxReplicas",
+            message="minReplicas must not be above maxReplicas: lower one or raise the other",
+            holds=lambda self: self.min_replicas <= self.max_replicas,
+        ),
+    )
+
+    min_replicas: Annotated[
+        int,
+        Field(le=1000),
+        Rule(
+            cel="self >= 1",
+            message="minReplicas must be 1 or more: with no pod left there is nothing that sees"
+            " a request arrive, so nothing would start the server again",
+            holds=lambda replicas: replicas >= 1,
+        ),
+    ] = 1
+    """Fewest pods to keep; 0 is refused, as nothing could wake the server again."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Most pods to run."""
+    target_queue_time_milliseconds: Annotated[int, Field(ge=1, le=600_000)] = 100
+    """How long a request may wait in a queue; below about five service times it cannot be kept."""
+    mode: Literal["Active", "Observe"] = "Active"
+    """Whether decisions are carried out (Active) or only reported in the status (Observe)."""
+
+
+class RepositoryClaim(Resource):
+    """The volume that holds the model repository: an existing claim, or one that is made."""
+
+    schema_defaults: ClassVar[bool] = False
+    rules = (
+        Rule(
+            cel="!has(self.claimName) ||"
+            " !(has(self.size) || has(self.storageClassName) || has(self.accessModes))",
+            message="claimName names an existing claim: remove size, storageClassName and"
+            " accessModes, which describe a claim to be made, or remove claimName",
+            holds=lambda self: (
+                self.claim_name is None
+                or not self.model_fields_set & {"size", "storage_class_name", "access_modes"}
+            ),
+        ),
+        Rule(
+            cel="self == oldSelf",
+            message="repository cannot be changed, the models would be lost: keep it, or create a"
+            " new TritonServer with the new repository",
+        ),
+    )
+
+    claim_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Existing PersistentVolumeClaim to use; excludes the other fields."""
+    size: Quantity = "10Gi"
+    """Size of the claim that is made; 10Gi if left out."""
+    storage_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Storage class of the claim that is made; the cluster's default if left out."""
+    access_modes: Annotated[
+        tuple[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"], ...],
+        Field(min_length=1, max_length=3),
+    ] = ("ReadWriteMany",)
+    """Access modes of the claim that is made; ReadWriteMany if left out."""
+
+
+class ResponseCache(Resource):
+    """A cache of responses inside each pod, for models whose config enables responseCache."""
+
+    size: Quantity
+    """Memory of the cache in each pod, such as 256Mi."""
+
+
+class EnvVar(Resource):
+    """One environment variable of the server."""
+
+    rules = (
+        Rule(
+            cel="!(has(self.value) && has(self.valueFrom))",
+            message="value and valueFrom exclude each other: remove one of them",
+            holds=lambda self: self.value is None or self.value_from is None,
+        ),
+    )
+
+    name: Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+    """Name of the variable."""
+    value: Annotated[str, Field(max_length=16384)] | None = None
+    """Value of the variable."""
+    value_from: FreeForm | None = None
+    """Source of the value, as in a pod: secretKeyRef, configMapKeyRef, fieldRef."""
+
+
+class ServiceOptions(Resource):
+    """The Service in front of the pods."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Type of the Service."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Annotations of the Service, for load balancers and meshes."""
+    headless: bool = False
+    """Whether to make a headless Service as well, for gRPC clients that balance themselves."""
+
+
+class PodMetadata(Resource):
+    """Labels and annotations of the pods."""
+
+    labels: Labels = Field(default_factory=dict)
+    """Labels to add; the operator's own cannot be replaced."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Annotations to add."""
+
+
+class PodTemplate(Resource):
+    """What the pods need beyond Triton; values are Kubernetes' own, checked when applied."""
+
+    metadata: PodMetadata = PodMetadata()
+    """Labels and annotations of the pods."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels that a node must have."""
+    tolerations: FreeForms = ()
+    """Taints of nodes that the pods tolerate."""
+    affinity: FreeForm | None = None
+    """Affinity to nodes and other pods."""
+    topology_spread_constraints: FreeForms = ()
+    """How the pods are spread over zones and nodes."""
+    priority_class_name: Annotated[str, Field(max_length=253)] | None = None
+    """Priority class of the pods."""
+    runtime_class_name: Annotated[str, Field(max_length=253)] | None = None
+    """Runtime class of the pods, such as nvidia."""
+    image_pull_secrets: FreeForms = ()
+    """Secrets to pull the image with."""
+    service_account_name: Annotated[str, Field(max_length=253)] | None = None
+    """Service account of the pods; its token is not mounted."""
+    volumes: FreeForms = ()
+    """Further volumes."""
+    volume_mounts: FreeForms = ()
+    """Where the server's container mounts them."""
+    security_context: FreeForm | None = None
+    """Security context of the pod, merged over the operator's."""
+
+
+class TritonServerSpec(Resource):
+    """What a pool of Triton pods looks like."""
+
+    rules = (
+        Rule(
+            cel="!(has(self.replicas) && has(self.autoscaling))",
+            message="replicas and autoscaling exclude each other: remove replicas to let the"
+            " operator scale, or autoscaling to fix the number",
+            holds=lambda self: self.replicas is None or self.autoscaling is None,
+        ),
+        Rule(
+            cel="!has(self.resources) || [has(self.resources.requests) ? self.resources.requests"
+            " : {}, has(self.resources.limits) ? self.resources.limits : {}].all(side,"
+            " side.all(key, key != self.gpuResourceName && !key.startsWith('nvidia.com/')))",
+            message="resources must not name GPUs: set their number with gpus and their kind"
+            " with gpuResourceName",
+            holds=lambda self: not self.names_gpus_as_resources,
+        ),
+    )
+
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Image of Triton; the operator's default if left out."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When the image is pulled; Kubernetes' default for its tag if left out."""
+    gpus: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs of each pod; 0 runs on the CPU."""
+    gpu_resource_name: Annotated[
+        str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9._-]+$")
+    ] = "nvidia.com/gpu"
+    """Resource that stands for one GPU; a MIG profile such as nvidia.com/mig-1g.5gb works too."""
+    resources: Resources = Resources()
+    """CPU and memory of each pod."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Number of pods; 1 if left out. Set it where an HPA or KEDA scales the server."""
+    autoscaling: Autoscaling | None = None
+    """Let the operator choose the number of pods; excludes replicas."""
+    repository: RepositoryClaim = RepositoryClaim()
+    """Volume that holds the model repository; it cannot be changed later."""
+    model_updates: Literal["HotReload"] = "HotReload"
+    """How a changed model reaches the pods: HotReload loads it into the running ones."""
+    rollout: Literal["ResourceAware", "Availability"] = "ResourceAware"
+    """How pods are replaced: in the room of the old ones, or with a spare pod beforehand."""
+    response_cache: ResponseCache | None = None
+    """Cache of responses in each pod; none if left out."""
+    shared_memory_size: Quantity = "1Gi"
+    """Size of /dev/shm; the python backend needs 64Mi or more for each instance."""
+    log_verbosity: Annotated[int, Field(ge=0, le=9)] = 0
+    """Verbosity of Triton's log; 0 is off."""
+    args: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
+    """Further arguments of tritonserver, as --flag=value; those the operator sets are refused."""
+    env: Annotated[
+        tuple[EnvVar, ...],
+        Field(max_length=128),
+        Schema({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = ()
+    """Environment variables of the server."""
+    service: ServiceOptions = ServiceOptions()
+    """The Service in front of the pods."""
+    pod_template: PodTemplate = PodTemplate()
+    """What the pods need beyond Triton: placement, volumes, accounts."""
+    drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 15
+    """How long a pod that leaves goes on serving, so that clients can move away from it."""
+    startup_timeout_seconds: Annotated[int, Field(ge=10, le=86400)] = 1800
+    """How long a pod may take to load its models before it is restarted."""
+
+    @property
+    def names_gpus_as_resources(self) -> bool:
+        """Whether ``resources`` asks for GPUs, past ``gpus``."""
+        names = {*self.resources.requests, *self.resources.limits}
+        return any(n == self.gpu_resource_name or n.startswith("nvidia.com/") for n in names)
+
+
+class ScalingDecision(Resource):
+    """One change of the number of pods, and why."""
+
+    time: datetime
+    """When it was decided."""
+    previous: int
+    """Number of pods before."""
+    desired: int
+    """Number of pods decided on."""
+    reason: str = ""
+    """Why, with the numbers that it was decided on."""
+
+
+class AutoscalingStatus(Resource):
+    """What the autoscaler sees and wants."""
+
+    desired: int | None = None
+    """Number of pods that it wants."""
+    queue_time_milliseconds: float | None = None
+    """Mean time that requests waited in a queue."""
+    utilization: float | None = None
+    """Share of time that the model's instances are busy, 0 to 1."""
+    pending: float | None = None
+    """Requests that wait now, over all pods."""
+    decisions: Annotated[tuple[ScalingDecision, ...], Field(max_length=5)] = ()
+    """The last decisions, newest first."""
+
+
+class TritonServerStatus(Resource):
+    """What the operator saw; written by the operator only."""
+
+    schema_defaults: ClassVar[bool] = False
+
+    observed_generation: int = 0
+    """The generation of the spec that this status is about."""
+    conditions: Conditions = ()
+    """Accepted, Available, Progressing, Ready and ScalingLimited."""
+    replicas: int = 0
+    """Number of pods."""
+    ready_replicas: int = 0
+    """Number of pods that are ready."""
+    ready: str = ""
+    """Ready pods of all pods, as "2/3"."""
+    selector: str = ""
+    """Label selector of the pods, for autoscalers."""
+    models: tuple[str, ...] = ()
+    """Names of the models that this server is to serve."""
+    autoscaling: AutoscalingStatus | None = None
+    """What the autoscaler sees and wants."""
+
+
+class TritonServer(CustomObject):
+    """A pool of identical Triton pods that serve the TritonModels which refer to it."""
+
+    rules = (SERVER_NAME,)
+
+    metadata: ObjectMeta
+    """Standard object metadata."""
+    spec: TritonServerSpec = TritonServerSpec()
+    """What the pool looks like."""
+    status: TolerantStatus[TritonServerStatus] = TritonServerStatus()
+    """What the operator saw."""
+
+    @property
+    def name(self) -> str:
+        """The name of the server, which its children are named after."""
+        return self.metadata.name
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``, for logs and messages."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
