@@ -1,0 +1,228 @@
+"""Making a manifest true on a claim: what the sync Job does.
+
+The order carries the safety: an artifact gets its name when it is complete and verified, a
+generation when all its files are, a link when its generation is there. Whoever is killed, at any
+point, leaves links that all resolve to whole generations; the next run goes on from what it finds.
+Two runs at once do the same work in folders of their own and meet only in renames.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from triton_operator.errors import InvalidSpecError, OperatorError
+from triton_operator.repository import disk
+from triton_operator.repository.blobs import Blobs
+from triton_operator.repository.generations import Generations
+from triton_operator.repository.layout import Layout, check_name, link_target, read_link_target
+from triton_operator.repository.manifest import Link, Manifest
+from triton_operator.repository.outcome import Event, Failure, Outcome
+from triton_operator.repository.prune import GenerationRef, prune, remove_server
+from triton_operator.repository.sources import (
+    GenerationMissingError,
+    InvalidSourceError,
+    Sources,
+    SyncError,
+    WriteFailedError,
+    write_error,
+)
+
+_ROUNDS = 3
+"""Builds until all links resolve; only another run's pruning ever makes a second one needed."""
+
+
+def materialize(
+    root: Path,
+    manifest: Manifest,
+    sources: Sources,
+    report: Callable[[Event], None],
+    *,
+    clock: Callable[[], float] = time.time,
+) -> Outcome:
+    """Make the claim mounted at ``root`` hold what the manifest says, and nothing older.
+
+    A model that cannot be written is reported and keeps the link it had; the others go on.
+
+    Args:
+        root: The claim's folder.
+        manifest: One server's part of it.
+        sources: Where artifacts come from.
+        report: Told of everything that happens, as it happens.
+        clock: Seconds since the epoch, compared with the age of files.
+
+    Raises:
+        InvalidSpecError: the server's name cannot be a folder.
+
+    """
+    check_name(manifest.server)
+    started = time.monotonic()
+    layout = Layout(root)
+    staging = disk.Staging(layout.staging, manifest.server)
+    blobs = Blobs(layout, staging, sources, report)
+    generations = Generations(layout, staging, sources, blobs, report=report)
+    run = _Run(layout, manifest, staging, generations, report)
+    complete = True
+    try:
+        if manifest.remove:
+            remove_server(layout, manifest, report, clock())
+        else:
+            run.build_and_link()
+            unlinked = run.remove_links()
+            prune(layout, manifest, unlinked, staging, report=report, now=clock())
+    except OSError as error:
+        complete = False
+        failure = Failure.of(write_error(error, "the claim", needed=None, free=None))
+        report(Event("failed", reason=failure.reason, message=failure.message))
+    finally:
+        staging.close()
+    seconds = round(time.monotonic() - started, 3)
+    report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
+    return Outcome(run.failed, blobs.bytes_copied, complete)
+
+
+class _Run:
+    """One run's state: what failed, and which generations lost a link."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        manifest: Manifest,
+        staging: disk.Staging,
+        generations: Generations,
+        report: Callable[[Event], None],
+    ) -> None:
+        self.failed: dict[str, Failure] = {}
+        self._unlinked: set[GenerationRef] = set()
+        self._layout = layout
+        self._manifest = manifest
+        self._staging = staging
+        self._generations = generations
+        self._report = report
+
+    def build_and_link(self) -> None:
+        """Build what is missing, then point every link whose generation is there to it."""
+        for _ in range(_ROUNDS):
+            self._build_generations()
+            self._write_links()
+            if self._links_resolve():
+                return
+
+    def remove_links(self) -> set[GenerationRef]:
+        """Remove our links of models that the manifest no longer names.
+
+        Returns all generations that this run took a link off.
+        """
+        folder = self._layout.server(self._manifest.server)
+        wanted = {link.model for link in self._manifest.links}
+        changed = False
+        for entry in disk.list_folder(folder):
+            path = Path(entry.path)
+            target = read_link_target(disk.read_link(path) or "")
+            if target is None or entry.name in wanted:
+                continue
+            path.unlink(missing_ok=True)
+            self._unlinked.add(target)
+            self._report(Event("unlinked", target[0], path=self._relative(path)))
+            changed = True
+        if changed:
+            disk.flush_folder(folder)
+        return self._unlinked
+
+    def _build_generations(self) -> None:
+        for generation in self._manifest.generations:
+            try:
+                self._generations.ensure(generation)
+            except OSError as error:
+                what = f"generation {generation.hash} of {generation.object}"
+                self._fail([generation.object], self._write_error(error, what))
+            except OperatorError as error:
+                self._fail([generation.object], error)
+
+    def _write_links(self) -> None:
+        folder = self._layout.server(self._manifest.server)
+        ready = [link for link in self._manifest.links if self._is_ready(link)]
+        try:
+            if not folder.is_dir() and self._create_server(folder, ready):
+                return
+            flips = [self._flip(folder, link) for link in ready]
+            if any(flips):
+                disk.flush_folder(folder)
+        except OSError as error:
+            objects = [link.object for link in ready]
+            self._fail(objects, self._write_error(error, self._relative(folder)))
+
+    def _links_resolve(self) -> bool:
+        """Tell whether no other run removed what a link of ours points to."""
+        folder = self._layout.server(self._manifest.server)
+        return all(
+            (folder / link.model).exists()
+            for link in self._manifest.links
+            if disk.read_link(folder / link.model) == link_target(link.object, link.hash)
+        )
+
+    def _is_ready(self, link: Link) -> bool:
+        try:
+            check_name(link.model)
+            if self._layout.generation(link.object, link.hash).is_dir():
+                return True
+        except InvalidSpecError as error:
+            self._fail([link.object], error)
+            return False
+        if link.object not in self.failed:
+            message = f"generation {link.hash} of {link.object} is not on the claim and not listed"
+            self._fail([link.object], GenerationMissingError(message))
+        return False
+
+    def _create_server(self, folder: Path, links: list[Link]) -> bool:
+        """Make the server's folder appear with all its links; False if another run just did.
+
+        Triton's pods wait for the folder, so it must never be seen half-filled.
+        """
+        disk.ensure_folder(self._layout.servers)
+        fresh = self._staging.new_path()
+        disk.make_folder(fresh)
+        for link in links:
+            (fresh / link.model).symlink_to(link_target(link.object, link.hash))
+        disk.flush_folder(fresh)
+        if not disk.move_folder(fresh, folder):
+            return False
+        for link in links:
+            self._report(Event("linked", link.object, path=self._relative(folder / link.model)))
+        return True
+
+    def _flip(self, folder: Path, link: Link) -> bool:
+        """Point one link to its generation; tell whether that was a change."""
+        path = folder / link.model
+        current = disk.read_link(path)
+        target = link_target(link.object, link.hash)
+        if current == target:
+            return False
+        if current is None and path.exists():
+            message = f"{self._relative(path)} is not the operator's link: take it off the claim"
+            self._fail([link.object], WriteFailedError(message))
+            return False
+        try:
+            disk.replace_link(path, target, self._staging)
+        except OSError as error:
+            self._fail([link.object], self._write_error(error, self._relative(path)))
+            return False
+        if (previous := read_link_target(current or "")) is not None:
+            self._unlinked.add(previous)
+        self._report(Event("linked", link.object, path=self._relative(path)))
+        return True
+
+    def _write_error(self, error: OSError, what: str) -> SyncError:
+        free = disk.free_bytes(self._layout.root)
+        return write_error(error, what, needed=None, free=free)
+
+    def _fail(self, objects: Iterable[str], error: OperatorError) -> None:
+        if isinstance(error, InvalidSpecError):
+            error = InvalidSourceError(str(error))
+        failure = Failure.of(error)
+        for name in objects:
+            if self.failed.get(name) != failure:
+                self.failed[name] = failure
+                self._report(Event("failed", name, reason=failure.reason, message=failure.message))
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._layout.root).as_posix()
