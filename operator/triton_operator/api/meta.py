@@ -39,7 +39,7 @@ SERVER_NAME: Final = Rule(
     " and have no '.', as the Service is named after it: choose another one",
     holds=lambda self: (
         len(self.metadata.name) <= MAX_OBJECT_NAME
-        and re.match(SERVER_NAME_PATTERN, self.metadata.name) is not None
+        and re.fullmatch(SERVER_NAME_PATTERN, self.metadata.name) is not None
     ),
 )
 

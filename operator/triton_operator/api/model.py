@@ -47,7 +47,7 @@ class Source(Resource):
             message="uri must be an https:// or pvc:// address of a file or folder, without"
             " spaces and '..'; other schemes are not supported yet",
             holds=lambda uri: (
-                re.match(r"^(https|pvc)://\S+$", uri) is not None and ".." not in uri.split("/")
+                re.fullmatch(r"^(https|pvc)://\S+$", uri) is not None and ".." not in uri.split("/")
             ),
         ),
     ]
@@ -159,7 +159,7 @@ class TritonModelSpec(Resource):
             cel="self.all(path, !path.matches('^[0-9+-][^/]*/'))",
             message="files: a folder whose name begins with a number is a version to Triton: put"
             " its files into versions",
-            holds=lambda files: not any(re.match(r"^[0-9+-][^/]*/", path) for path in files),
+            holds=lambda files: not any(re.match(r"[0-9+-][^/]*/", path) for path in files),
         ),
     ] = Field(default_factory=dict)
     """Small text files beside config.pbtxt, such as labels, by path."""
@@ -273,7 +273,7 @@ class TritonModel(CustomObject):
             " begin with a letter and have no '.': rename it, or use serverRef",
             holds=lambda self: (
                 not self.owns_server
-                or re.match(SERVER_NAME_PATTERN, self.metadata.name) is not None
+                or re.fullmatch(SERVER_NAME_PATTERN, self.metadata.name) is not None
             ),
         ),
     )

@@ -32,7 +32,7 @@ Argument = Annotated[
     Rule(
         cel=f"self.matches('{ARGUMENT_PATTERN}')",
         message="args: write each argument in one piece, as --flag=value",
-        holds=lambda argument: re.match(ARGUMENT_PATTERN, argument) is not None,
+        holds=lambda argument: re.fullmatch(ARGUMENT_PATTERN, argument) is not None,
     ),
     Rule(
         cel=f"![{', '.join(repr(flag) for flag in RESERVED_FLAGS)}]"

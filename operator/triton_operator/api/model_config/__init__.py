@@ -36,6 +36,8 @@ from triton_operator.api.model_config.tensors import (
     ModelInput,
     ModelOutput,
 )
+from triton_operator.api.rules import Rule
+from triton_operator.names import CONFIG_HASH_PARAMETER
 
 __all__ = [
     "BatchInput",
@@ -99,6 +101,11 @@ class ModelParameter(ProtoMessage):
 
     string_value: Text = ""
     """The value, as text."""
+
+
+def _lies_inside(parameter: ModelParameter | None) -> bool:
+    path = parameter.string_value if parameter is not None else ""
+    return not path.startswith("/") and ".." not in path
 
 
 class ModelWarmupInput(ProtoMessage):
@@ -249,9 +256,24 @@ class ModelConfig(ProtoMessage):
     """File that holds the model, by CUDA compute capability such as "8.0"."""
     metric_tags: Annotated[Mapping[str, Name], Field(max_length=32)] = Field(default_factory=dict)
     """Labels to put on the metrics of this model."""
-    parameters: Annotated[Mapping[str, ModelParameter], Field(max_length=128)] = Field(
-        default_factory=dict
-    )
+    parameters: Annotated[
+        Mapping[str, ModelParameter],
+        Field(max_length=128),
+        Rule(
+            cel=f"!('{CONFIG_HASH_PARAMETER}' in self)",
+            message=f"parameters: {CONFIG_HASH_PARAMETER} is set by the operator: remove it",
+            holds=lambda parameters: CONFIG_HASH_PARAMETER not in parameters,
+        ),
+        Rule(
+            cel="!('EXECUTION_ENV_PATH' in self)"
+            " || !has(self['EXECUTION_ENV_PATH'].stringValue)"
+            " || (!self['EXECUTION_ENV_PATH'].stringValue.startsWith('/')"
+            " && !self['EXECUTION_ENV_PATH'].stringValue.contains('..'))",
+            message="parameters: EXECUTION_ENV_PATH must lie inside the model's folder: begin it"
+            " with $$TRITON_MODEL_DIRECTORY/ and remove any '..'",
+            holds=lambda parameters: _lies_inside(parameters.get("EXECUTION_ENV_PATH")),
+        ),
+    ] = Field(default_factory=dict)
     """Parameters of the backend, such as EXECUTION_ENV_PATH."""
     model_warmup: Annotated[tuple[ModelWarmup, ...], Field(max_length=32)] = ()
     """Requests that are run before the model is called ready."""

@@ -29,7 +29,7 @@ RelativePath = Annotated[
     str,
     Field(max_length=MAX_PATH),
     Rule(
-        cel="!self.startsWith('/') && !self.split('/').exists(part, part == '..')",
+        cel="!self.startsWith('/') && !('/' + self + '/').contains('/../')",
         message="must be a path inside the model's folder: remove the leading '/' and any '..'",
         holds=lambda path: not path or is_relative_path(path),
     ),

@@ -17,6 +17,7 @@ from triton_operator.api.model_config.message import (
     UInt64,
 )
 from triton_operator.api.model_config.tensors import DataType
+from triton_operator.api.rules import Rule
 
 TimeoutAction = Literal["REJECT", "DELAY"]
 ControlKind = Literal[
@@ -56,9 +57,14 @@ class ModelDynamicBatching(ProtoMessage):
     """Level of requests that name none; required when there are levels."""
     default_queue_policy: ModelQueuePolicy | None = None
     """Queue policy of levels that have none of their own."""
-    priority_queue_policy: Annotated[Mapping[int, ModelQueuePolicy], Field(max_length=64)] = Field(
-        default_factory=dict
-    )
+    priority_queue_policy: Annotated[
+        Mapping[UInt64, ModelQueuePolicy],
+        Field(max_length=64),
+        Rule(
+            cel="self.all(level, level.matches('^[0-9]+$'))",
+            message="priorityQueuePolicy: write each priority level as a number: '1', '2'",
+        ),
+    ] = Field(default_factory=dict)
     """Queue policy of single priority levels, by level."""
 
 
