@@ -1,7 +1,7 @@
 """What all custom resources share: how they are read, and their ``metadata``."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
@@ -64,7 +64,8 @@ class Resource(BaseModel):
     """Whether the API server fills in the defaults. Not where "unset" itself means something."""
 
     @model_validator(mode="after")
-    def _keeps_the_rules(self) -> Self:
+    def check_rules(self) -> Self:
+        """Return the object itself, or raise ``ValueError`` for the first rule that it breaks."""
         for rule in self.rules:
             rule.check(self)
         return self
@@ -104,7 +105,7 @@ class CustomObject(Resource):
         try:
             return cls.model_validate(dict(body))
         except ValidationError as error:
-            raise InvalidSpecError(_refusal(error.errors(include_url=False))) from error
+            raise InvalidSpecError(refusal(error)) from error
 
 
 Status = TypeVar("Status", bound=Resource)
@@ -164,8 +165,12 @@ Quantity = Annotated[
 """A Kubernetes quantity (``500m``, ``4``, ``10Gi``)."""
 
 
-def _refusal(errors: Iterable[ErrorDetails]) -> str:
-    return "; ".join(f"{_path(error['loc'])}: {_message(error)}" for error in errors)
+def refusal(error: ValidationError, *, below: str = "") -> str:
+    """Say what is wrong: ``path: message`` of every error, with ``below`` before each path."""
+    return "; ".join(
+        f"{_path((below, *each['loc']) if below else each['loc'])}: {_message(each)}"
+        for each in error.errors(include_url=False)
+    )
 
 
 def _path(location: tuple[int | str, ...]) -> str:

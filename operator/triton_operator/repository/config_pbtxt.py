@@ -1,0 +1,124 @@
+"""``config.pbtxt``: from the typed config to protobuf, to text, and back.
+
+The schema is ``tritonclient.grpc.model_config_pb2``; protobuf's own ``json_format`` and
+``text_format`` do the conversions.
+
+A config that the operator writes carries a hash as a parameter. It is the only proof of what a
+pod serves: Triton reports success for a reload that failed while the old version goes on
+serving, but ``GET /v2/models/<m>/config`` shows the config that is really loaded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import json_format, text_format
+from pydantic import ValidationError
+from tritonclient.grpc import model_config_pb2 as pb
+
+from triton_operator import names
+from triton_operator.api.meta import refusal
+from triton_operator.api.model import TritonModelSpec
+from triton_operator.api.model_config import ModelConfig
+from triton_operator.errors import InvalidSpecError
+
+
+def to_proto(config: ModelConfig) -> pb.ModelConfig:
+    """Return the typed config as Triton's own message.
+
+    Raises
+    ------
+    InvalidSpecError
+        A value fits its type here but not in protobuf.
+
+    """
+    try:
+        return json_format.ParseDict(config.manifest(), pb.ModelConfig())
+    except json_format.ParseError as error:
+        raise InvalidSpecError(f"spec.config: {error}") from error
+
+
+def from_proto(proto: pb.ModelConfig, *, field: str = "spec.config") -> ModelConfig:
+    """Return Triton's message as a typed config, with what is set in it and nothing else.
+
+    Raises
+    ------
+    InvalidSpecError
+        The message is larger than the API allows, or breaks one of its rules; ``field`` is named.
+
+    """
+    try:
+        return ModelConfig.model_validate(json_format.MessageToDict(proto))
+    except ValidationError as error:
+        raise InvalidSpecError(refusal(error, below=field)) from error
+
+
+def parse_text(text: str) -> pb.ModelConfig:
+    """Read the text of a ``config.pbtxt``.
+
+    Raises
+    ------
+    InvalidSpecError
+        The text does not parse; the message gives line and column.
+
+    """
+    try:
+        return text_format.Parse(text, pb.ModelConfig())
+    except text_format.ParseError as error:
+        place = f"{error.GetLine()}:{error.GetColumn()}"
+        message = str(error).removeprefix(f"{place} : ")
+        raise InvalidSpecError(f"spec.configText: {place} {message}") from error
+
+
+def render(proto: pb.ModelConfig) -> str:
+    """Return the text of a ``config.pbtxt``; equal messages give equal texts."""
+    return text_format.MessageToString(proto, as_utf8=True)
+
+
+def build_config(spec: TritonModelSpec, model_name: str) -> pb.ModelConfig:
+    """Return the config that ``spec`` asks for, under the name of the model.
+
+    It is empty but for the name where the spec has no config: Triton completes it.
+
+    Raises
+    ------
+    InvalidSpecError
+        The text does not parse, breaks a rule of the typed config, or names another model.
+
+    """
+    if spec.config_text is not None:
+        field, proto = "spec.configText", parse_text(spec.config_text)
+        _check_text(spec, proto)
+    else:
+        field, proto = "spec.config", to_proto(spec.config or ModelConfig())
+    if proto.name not in ("", model_name):
+        raise InvalidSpecError(
+            f"{field}: name is {proto.name!r} but the model is called {model_name!r}: remove the"
+            f" name from the config, or set spec.modelName to {proto.name!r}"
+        )
+    proto.name = model_name
+    return proto
+
+
+def with_hash(proto: pb.ModelConfig, config_hash: str) -> pb.ModelConfig:
+    """Return a copy of the config that carries the hash."""
+    copy = pb.ModelConfig()
+    copy.CopyFrom(proto)
+    copy.parameters[names.CONFIG_HASH_PARAMETER].string_value = config_hash
+    return copy
+
+
+def hash_of(config: Mapping[str, Any]) -> str | None:
+    """Return the hash in a config as Triton answers it in JSON; None if there is none."""
+    match config:
+        case {"parameters": {names.CONFIG_HASH_PARAMETER: {"string_value": str(value)}}}:
+            return value
+    return None
+
+
+def _check_text(spec: TritonModelSpec, proto: pb.ModelConfig) -> None:
+    """Hold a config given as text to the rules of a typed one: its paths, above all."""
+    config = from_proto(proto, field="spec.configText")
+    try:
+        spec.model_copy(update={"config": config, "config_text": None}).check_rules()
+    except ValueError as error:
+        raise InvalidSpecError(f"spec.configText: {error}") from error
