@@ -1,0 +1,160 @@
+"""What a cluster has besides its own programs: DNS, a default StorageClass, and GPUs that are only a number."""
+
+from tests.cluster import settings
+from tests.cluster.api import Api, Object
+from tests.cluster.progress import wait_until
+from tests.cluster.provisioner import storage_class
+
+_LABELS = {"k8s-app": "kube-dns"}
+_NAMESPACE = "/api/v1/namespaces/kube-system"
+_NODE = f"/api/v1/nodes/{settings.NAME}"
+_GPU = "nvidia.com/gpu"
+
+# Names outside the cluster do not exist: pods cannot reach anything out there, and nobody outside
+# learns what they asked for.
+_COREFILE = f"""\
+.:53 {{
+    errors
+    health
+    ready
+    kubernetes {settings.DOMAIN} in-addr.arpa ip6.arpa {{
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 5
+    }}
+    cache 5 {{
+        disable denial {settings.DOMAIN}
+    }}
+    loadbalance
+    template ANY ANY . {{
+        rcode NXDOMAIN
+    }}
+}}
+"""
+
+
+def install(api: Api) -> None:
+    """Apply the default class and DNS, and advertise the GPUs."""
+    name = settings.STORAGE_CLASS
+    api.apply(f"/apis/storage.k8s.io/v1/storageclasses/{name}", storage_class())
+    for path, manifest in build_dns():
+        api.apply(path, manifest)
+    advertise_gpus(api)
+
+
+def advertise_gpus(api: Api, node: str = _NODE, count: int = settings.GPUS) -> None:
+    """Set the node's GPU capacity; the kubelet keeps it in its later status updates, but not over its own start."""
+    status = {field: {_GPU: str(count)} for field in ("capacity", "allocatable")}
+    patch = {"status": status}
+    api.call("PATCH", f"{node}/status", patch, content="application/strategic-merge-patch+json")
+
+
+def node_is_ready(api: Api) -> bool:
+    """Whether the kubelet has reported the node Ready."""
+    nodes = api.call("GET", "/api/v1/nodes")["items"]
+    conditions = [c for node in nodes for c in node["status"].get("conditions", [])]
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def dns_is_ready(api: Api) -> bool:
+    """Whether CoreDNS answers its readiness probe."""
+    deployment = api.call("GET", f"/apis/apps/v1/namespaces/kube-system/deployments/coredns")
+    return deployment.get("status", {}).get("availableReplicas", 0) > 0
+
+
+def wait_for_dns(api: Api) -> None:
+    """Return once names resolve."""
+    wait_until(lambda: dns_is_ready(api), "CoreDNS to be available")
+
+
+def build_dns() -> list[tuple[str, Object]]:
+    """CoreDNS with its rights and its Service at the address that every pod's resolv.conf names."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    account = {"kind": "ServiceAccount", "name": "coredns", "namespace": "kube-system"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "coredns"}
+    rules = [
+        {"apiGroups": [""], "resources": [resource], "verbs": ["list", "watch"]}
+        for resource in ("services", "pods", "namespaces")
+    ]
+    slices = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"]}
+    return [
+        (f"{_NAMESPACE}/serviceaccounts/coredns", _object("v1", "ServiceAccount")),
+        (
+            f"{rbac}/clusterroles/coredns",
+            _object(
+                "rbac.authorization.k8s.io/v1",
+                "ClusterRole",
+                namespaced=False,
+                rules=[*rules, {**slices, "verbs": ["list", "watch"]}],
+            ),
+        ),
+        (
+            f"{rbac}/clusterrolebindings/coredns",
+            _object(
+                "rbac.authorization.k8s.io/v1",
+                "ClusterRoleBinding",
+                namespaced=False,
+                roleRef=role,
+                subjects=[account],
+            ),
+        ),
+        (
+            f"{_NAMESPACE}/configmaps/coredns",
+            _object("v1", "ConfigMap", data={"Corefile": _COREFILE}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/kube-system/deployments/coredns",
+            _object("apps/v1", "Deployment", spec=_deployment_spec()),
+        ),
+        (f"{_NAMESPACE}/services/kube-dns", _service()),
+    ]
+
+
+def _object(api_version: str, kind: str, *, namespaced: bool = True, **fields: object) -> Object:
+    metadata = {"name": "coredns", **({"namespace": "kube-system"} if namespaced else {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def _service() -> Object:
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": dict(_LABELS)},
+        "spec": {"clusterIP": settings.DNS_IP, "selector": dict(_LABELS), "ports": ports},
+    }
+
+
+def _deployment_spec() -> Object:
+    container = {
+        "name": "coredns",
+        "image": settings.COREDNS_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["-conf", "/etc/coredns/Corefile"],
+        "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
+        "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, "failureThreshold": 5},
+        "resources": {"requests": {"cpu": "20m", "memory": "40Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]},
+        },
+    }
+    return {
+        "replicas": 1,
+        "selector": {"matchLabels": dict(_LABELS)},
+        "template": {
+            "metadata": {"labels": dict(_LABELS)},
+            "spec": {
+                "serviceAccountName": "coredns",
+                "priorityClassName": "system-cluster-critical",
+                "dnsPolicy": "Default",
+                "containers": [container],
+                "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
+            },
+        },
+    }

@@ -1,0 +1,101 @@
+"""Ending containers and unmounting what they used, also when nobody is left who remembers them.
+
+The usual way asks containerd; after a killed run there is no containerd to ask. So this looks at the machine itself:
+a container's processes are those in the kubelet's control groups or below a shim of *our* containerd (its
+command line names our socket), and its mounts are those under the state folder.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+from tests.cluster import processes, settings
+from tests.cluster.shell import run
+
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_POD_GROUP = "kubepods"
+_LOG_LINKS = Path("/var/log/containers")
+
+
+def end_containers(folders: settings.Folders) -> None:
+    """Kill every container of this cluster and the shims that watched them."""
+    groups = pod_groups()
+    for _ in range(50):
+        pids = set(_processes_in(groups)) | set(_below_shims(folders))
+        if not pids:
+            break
+        processes.kill_all(pids)
+        time.sleep(0.05)
+    processes.kill_all(_shims(folders))
+    for group in groups:
+        for folder, _, _ in os.walk(group, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()
+
+
+def unmount_all(state: Path) -> None:
+    """Unmount everything below the state folder, the innermost first."""
+    for mount in mounts_below(state, Path("/proc/self/mountinfo").read_text()):
+        run(["umount", "--lazy", mount], check=False)
+
+
+def mounts_below(folder: Path, mountinfo: str) -> list[str]:
+    """The mount points below a folder, the latest first."""
+    points = [line.split(" ")[4].replace("\\040", " ") for line in mountinfo.splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
+
+
+def remove_state(state: Path) -> None:
+    """Remove the state folder and the links to its logs; refuse while anything is mounted in it."""
+    if mounts_below(state, Path("/proc/self/mountinfo").read_text()):
+        raise OSError(f"still mounted below {state}: not removing it")
+    if state.exists():
+        shutil.rmtree(state)
+    if _LOG_LINKS.is_dir():
+        for link in _LOG_LINKS.iterdir():
+            if link.is_symlink() and str(link.readlink()).startswith(f"{state}/"):
+                link.unlink()
+        with contextlib.suppress(OSError):
+            _LOG_LINKS.rmdir()
+
+
+def pod_groups() -> list[Path]:
+    """The control groups of all pods: one in a unified tree, one for each controller in an old one."""
+    here = [_CONTROL_GROUPS, *(p for p in _CONTROL_GROUPS.iterdir() if p.is_dir())]
+    return [group for p in here if (group := p / _POD_GROUP).is_dir() and not p.is_symlink()]
+
+
+def _processes_in(groups: list[Path]) -> list[int]:
+    found = []
+    for group in groups:
+        for folder, _, files in os.walk(group):
+            if "cgroup.procs" in files:
+                with contextlib.suppress(OSError):
+                    found += map(int, (Path(folder) / "cgroup.procs").read_text().split())
+    return [pid for pid in found if pid > 0]
+
+
+def _shims(folders: settings.Folders) -> list[int]:
+    socket = str(folders.containerd_socket)
+    return [
+        pid
+        for pid, words in processes.command_lines().items()
+        if words and "containerd-shim" in words[0] and socket in words
+    ]
+
+
+def _below_shims(folders: settings.Folders) -> list[int]:
+    """Descendants of our shims: what runs in a container, wherever its control group is."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                stat = (folder / "stat").read_text()
+                parents[int(folder.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
+    found: set[int] = set()
+    wave = set(_shims(folders))
+    while wave := {pid for pid, parent in parents.items() if parent in wave}:
+        found |= wave
+    return sorted(found)
