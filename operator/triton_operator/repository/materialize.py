@@ -17,7 +17,7 @@ from triton_operator.repository.generations import Generations
 from triton_operator.repository.layout import Layout, check_name, link_target, read_link_target
 from triton_operator.repository.manifest import Link, Manifest
 from triton_operator.repository.outcome import Event, Failure, Outcome
-from triton_operator.repository.prune import GenerationRef, prune, remove_server
+from triton_operator.repository.prune import GenerationRef, prune, remove_server, sweep_staging
 from triton_operator.repository.sources import (
     GenerationMissingError,
     InvalidSourceError,
@@ -66,6 +66,7 @@ def materialize(
         if manifest.remove:
             remove_server(layout, manifest, report, clock())
         else:
+            sweep_staging(layout, manifest.server, clock())
             run.build_and_link()
             unlinked = run.remove_links()
             prune(layout, manifest, unlinked, staging, report=report, now=clock())

@@ -26,6 +26,8 @@ BLOB_GRACE_SECONDS = 3600.0
 """A blob that nothing links to may be another run's, on its way into a generation."""
 STAGING_GRACE_SECONDS = 86400.0
 """A folder in ``.staging`` this long untouched belongs to a run that was killed."""
+OWN_STAGING_GRACE_SECONDS = 3600.0
+"""The same for runs of the same server, of which there is hardly ever more than one."""
 
 GenerationRef = tuple[str, str]
 """(object, hash)."""
@@ -55,8 +57,14 @@ def prune(
     objects = {name for name, _ in wanted | unlinked}
     orphans = _prune_generations(layout, objects, wanted, staging, report)
     _prune_blobs(layout, orphans, report, now - BLOB_GRACE_SECONDS)
+
+
+def sweep_staging(layout: Layout, server: str, now: float) -> None:
+    """Remove what killed runs left half-done; their retry may need the space."""
     for entry in disk.list_folder(layout.staging):
-        if staging_owner(entry.name) and _newest(Path(entry.path)) < now - STAGING_GRACE_SECONDS:
+        owner = staging_owner(entry.name)
+        grace = OWN_STAGING_GRACE_SECONDS if owner == server else STAGING_GRACE_SECONDS
+        if owner is not None and _newest(Path(entry.path)) < now - grace:
             shutil.rmtree(entry.path, ignore_errors=True)
 
 

@@ -1,0 +1,1 @@
+"""The world outside: claims, HTTP, Kubernetes, Triton. Nothing is imported here."""

@@ -1,0 +1,48 @@
+"""The command line: ``triton-operator run | sync``.
+
+Every command imports what it needs when it is called. ``sync`` is started for every change of a
+model, so it comes before typer is even imported; it is listed in typer's help all the same.
+"""
+
+import importlib
+import sys
+
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["sync"]:
+        _sync(arguments[1:])
+    _run_typer()
+
+
+def _sync(arguments: list[str]) -> None:
+    from triton_operator.cli.sync import run_sync  # noqa: PLC0415 - see the module docstring
+
+    sys.exit(run_sync(arguments))
+
+
+def _run_typer() -> None:
+    import typer  # noqa: PLC0415 - see the module docstring
+
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, help="NVIDIA Triton on Kubernetes"
+    )
+
+    @app.callback()
+    def commands() -> None:
+        """Serve TritonModel objects with NVIDIA Triton Inference Server."""
+
+    @app.command()
+    def run() -> None:
+        """Run the operator until it is stopped."""
+        importlib.import_module("triton_operator.handlers.run").run_operator()
+
+    passed_on = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+    @app.command(context_settings=passed_on)
+    def sync(context: typer.Context) -> None:
+        """Make a repository manifest true on a claim; what sync Jobs do."""
+        _sync(context.args)
+
+    app()

@@ -1,0 +1,84 @@
+"""``triton-operator sync``: the process of a sync Job.
+
+One line of JSON per event on stdout, the outcome as the container's termination message.
+
+Exit codes: 0 the work is done, even if models failed for good, which the outcome tells; 1 running
+again may mend something, so the Job does; 2 the command or the manifest is unusable.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from triton_operator.adapters.sources import open_sources
+from triton_operator.errors import InvalidSpecError
+from triton_operator.repository.manifest import Manifest
+from triton_operator.repository.materialize import materialize
+from triton_operator.repository.outcome import Event, encode_outcome
+
+EXIT_DONE = 0
+EXIT_TRANSIENT = 1
+EXIT_UNUSABLE = 2
+
+
+def run_sync(arguments: Sequence[str]) -> int:
+    """Do what the arguments ask for; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        manifest = Manifest.from_json(options.manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return _refuse(f"{options.manifest}: {error}")
+    # A Job that is stopped clears its half-done files away; the default would leave them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TRANSIENT))
+    sources = open_sources(dict(options.claim))
+    try:
+        outcome = materialize(options.root, manifest, sources, _print_event)
+    except InvalidSpecError as error:
+        return _refuse(str(error))
+    text = encode_outcome(manifest.digest(), outcome.failed)
+    if options.termination_log is not None:
+        try:
+            options.termination_log.write_text(text, encoding="utf-8")
+        except OSError as error:
+            return _refuse(f"{options.termination_log}: {error}")
+    return EXIT_TRANSIENT if outcome.transient else EXIT_DONE
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"triton-operator sync: {message}\n")
+    return EXIT_UNUSABLE
+
+
+def _print_event(event: Event) -> None:
+    sys.stdout.write(f"{event.to_json()}\n")
+    sys.stdout.flush()  # the operator follows the log
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="triton-operator sync",
+        description="Make a repository manifest true on a claim.",
+    )
+    parser.add_argument("--manifest", type=Path, required=True, help="the manifest, JSON")
+    parser.add_argument("--root", type=Path, required=True, help="where the claim is mounted")
+    parser.add_argument(
+        "--claim",
+        type=_claim,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where a claim that pvc:// sources name is mounted; may be repeated",
+    )
+    parser.add_argument(
+        "--termination-log", type=Path, help="file for the outcome, JSON of at most 4096 bytes"
+    )
+    return parser
+
+
+def _claim(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(path)
