@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from triton_operator.api.meta import Resource
+from triton_operator.api.meta import Observed
 from triton_operator.api.rules import Schema
 
 
@@ -26,7 +26,7 @@ class ConditionType(StrEnum):
     SCALING_LIMITED = "ScalingLimited"
 
 
-class Condition(Resource):
+class Condition(Observed):
     """One entry of ``status.conditions``."""
 
     type: ConditionType

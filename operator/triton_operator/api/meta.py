@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from triton_operator.api.rules import VALIDATIONS, Rule, Schema
+from triton_operator.api.rules import Rule, Schema, add_validations
 from triton_operator.errors import InvalidSpecError
 
 MAX_OBJECT_NAME: Final = 40
@@ -63,11 +63,14 @@ class Resource(BaseModel):
     schema_defaults: ClassVar[bool] = True
     """Whether the API server fills in the defaults. Not where "unset" itself means something."""
 
-    @model_validator(mode="after")
-    def check_rules(self) -> Self:
-        """Return the object itself, or raise ``ValueError`` for the first rule that it breaks."""
+    def check_rules(self) -> None:
+        """Raise ``ValueError`` for the first rule that the object breaks."""
         for rule in self.rules:
             rule.check(self)
+
+    @model_validator(mode="after")
+    def _keeps_the_rules(self) -> Self:
+        self.check_rules()
         return self
 
     @classmethod
@@ -77,8 +80,7 @@ class Resource(BaseModel):
         """Add the rules, and take away the defaults where the API server must not set them."""
         json_schema = handler(schema)
         target = handler.resolve_ref_schema(json_schema)
-        if cls.rules:
-            target[VALIDATIONS] = [rule.validation() for rule in cls.rules]
+        add_validations(target, cls.rules)
         if not cls.schema_defaults:
             for field in target.get("properties", {}).values():
                 field.pop("default", None)
@@ -87,6 +89,16 @@ class Resource(BaseModel):
     def manifest(self) -> dict[str, Any]:
         """Return what was set, and only that, as the JSON of a manifest."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+
+
+class Observed(Resource):
+    """A part of a status: written by the operator alone, and always whole."""
+
+    schema_defaults: ClassVar[bool] = False
+
+    def manifest(self) -> dict[str, Any]:
+        """Return everything that is known, as the JSON of a manifest."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class CustomObject(Resource):
@@ -108,7 +120,7 @@ class CustomObject(Resource):
             raise InvalidSpecError(refusal(error)) from error
 
 
-Status = TypeVar("Status", bound=Resource)
+AnyStatus = TypeVar("AnyStatus", bound=Observed)
 
 
 class _TolerantlyRead:
@@ -122,7 +134,7 @@ class _TolerantlyRead:
         )
 
 
-TolerantStatus = Annotated[Status, _TolerantlyRead()]
+TolerantStatus = Annotated[AnyStatus, _TolerantlyRead()]
 """A status, empty where what is stored cannot be read."""
 
 

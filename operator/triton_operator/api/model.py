@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from triton_operator.api.meta import (
     SERVER_NAME_PATTERN,
     CustomObject,
     ObjectMeta,
+    Observed,
     Resource,
     TolerantStatus,
 )
@@ -146,6 +147,11 @@ class TritonModelSpec(Resource):
         tuple[ModelVersion, ...],
         Field(max_length=64),
         Schema({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]}),
+        Rule(
+            cel=None,
+            message="versions: a version is listed twice: keep one of the entries",
+            holds=lambda versions: len({each.version for each in versions}) == len(versions),
+        ),
     ] = ()
     """The version folders of the model; may be left out for an ensemble."""
     files: Annotated[
@@ -196,7 +202,7 @@ class TritonModelSpec(Resource):
         return self.own_gpus != 0 or all(group.kind != "KIND_GPU" for group in groups)
 
 
-class ModelUrls(Resource):
+class ModelUrls(Observed):
     """Where a model is served, from inside the cluster."""
 
     http: str = ""
@@ -205,7 +211,7 @@ class ModelUrls(Resource):
     """Host and port for gRPC clients."""
 
 
-class LastFailure(Resource):
+class LastFailure(Observed):
     """The last thing that went wrong with a model."""
 
     reason: str
@@ -218,7 +224,7 @@ class LastFailure(Resource):
     """Hash of the config that it went wrong with."""
 
 
-class SyncProgress(Resource):
+class SyncProgress(Observed):
     """How far the copying of a model's files is."""
 
     bytes_done: int = 0
@@ -227,10 +233,8 @@ class SyncProgress(Resource):
     """Bytes that there will be, where the source says."""
 
 
-class TritonModelStatus(Resource):
+class TritonModelStatus(Observed):
     """What the operator saw; written by the operator only."""
-
-    schema_defaults: ClassVar[bool] = False
 
     observed_generation: int = 0
     """The generation of the spec that this status is about."""

@@ -6,22 +6,22 @@ Both give the same message. On a model it stands in ``Resource.rules``; on a sin
 the field's ``Annotated`` type.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-VALIDATIONS = "x-kubernetes-validations"
+VALIDATIONS: Final = "x-kubernetes-validations"
 
 
 @dataclass(frozen=True)
 class Rule:
     """A rule of the API: what must hold of ``self``, and what to tell the user otherwise."""
 
-    cel: str
-    """The expression for the API server; may use ``oldSelf``."""
+    cel: str | None
+    """The expression for the API server; may use ``oldSelf``. None where the schema says it."""
     message: str
     """Names the field and the mend."""
     holds: Callable[[Any], bool] | None = None
@@ -31,10 +31,6 @@ class Rule:
         """Raise ``ValueError`` with the message if the rule is broken."""
         if self.holds is not None and not self.holds(value):
             raise ValueError(self.message)
-
-    def validation(self) -> dict[str, str]:
-        """Return the entry of ``x-kubernetes-validations``."""
-        return {"rule": self.cel, "message": self.message}
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -52,8 +48,15 @@ class Rule:
     ) -> dict[str, Any]:
         """Add the rule to the JSON schema of a field that is annotated with it."""
         json_schema = handler(schema)
-        json_schema[VALIDATIONS] = [*json_schema.get(VALIDATIONS, ()), self.validation()]
+        add_validations(json_schema, (self,))
         return json_schema
+
+
+def add_validations(json_schema: dict[str, Any], rules: Iterable[Rule]) -> None:
+    """Append the rules to the ``x-kubernetes-validations`` of a schema, in place."""
+    added = [{"rule": rule.cel, "message": rule.message} for rule in rules if rule.cel]
+    if added:
+        json_schema[VALIDATIONS] = [*json_schema.get(VALIDATIONS, ()), *added]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from triton_operator.api.meta import (
     SERVER_NAME,
     CustomObject,
     ObjectMeta,
+    Observed,
     Quantity,
     Resource,
     TolerantStatus,
@@ -247,6 +248,11 @@ class TritonServerSpec(Resource):
         tuple[EnvVar, ...],
         Field(max_length=128),
         Schema({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Rule(
+            cel=None,
+            message="env: a variable is listed twice: keep one of the entries",
+            holds=lambda variables: len({each.name for each in variables}) == len(variables),
+        ),
     ] = ()
     """Environment variables of the server."""
     service: ServiceOptions = ServiceOptions()
@@ -265,7 +271,7 @@ class TritonServerSpec(Resource):
         return any(n == self.gpu_resource_name or n.startswith("nvidia.com/") for n in names)
 
 
-class ScalingDecision(Resource):
+class ScalingDecision(Observed):
     """One change of the number of pods, and why."""
 
     time: datetime
@@ -278,7 +284,7 @@ class ScalingDecision(Resource):
     """Why, with the numbers that it was decided on."""
 
 
-class AutoscalingStatus(Resource):
+class AutoscalingStatus(Observed):
     """What the autoscaler sees and wants."""
 
     desired: int | None = None
@@ -293,10 +299,8 @@ class AutoscalingStatus(Resource):
     """The last decisions, newest first."""
 
 
-class TritonServerStatus(Resource):
+class TritonServerStatus(Observed):
     """What the operator saw; written by the operator only."""
-
-    schema_defaults: ClassVar[bool] = False
 
     observed_generation: int = 0
     """The generation of the spec that this status is about."""

@@ -71,7 +71,8 @@ def parse_text(text: str) -> pb.ModelConfig:
 
 def render(proto: pb.ModelConfig) -> str:
     """Return the text of a ``config.pbtxt``; equal messages give equal texts."""
-    return text_format.MessageToString(proto, as_utf8=True)
+    text: str = text_format.MessageToString(proto, as_utf8=True)
+    return text
 
 
 def build_config(spec: TritonModelSpec, model_name: str) -> pb.ModelConfig:

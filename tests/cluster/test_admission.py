@@ -1,0 +1,171 @@
+"""What a real API server refuses and takes, with the same table as the unit tests.
+
+Runs where ``KUBECONFIG`` names a cluster; it needs no more of it than the API server.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.api.cases import ACCEPTED, REFUSED, Manifest, Refused, model, server
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
+]
+
+
+def kubectl(*args: str, manifest: Manifest | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["kubectl", *args],
+        input=json.dumps(manifest) if manifest else None,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def dry_run(manifest: Manifest) -> subprocess.CompletedProcess[str]:
+    return kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", manifest=manifest)
+
+
+def defaulted(manifest: Manifest) -> Any:
+    answer = dry_run(manifest)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)["spec"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _crds() -> None:
+    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    assert applied.returncode == 0, applied.stderr
+    ready = kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    assert ready.returncode == 0, ready.stderr
+
+
+@pytest.fixture
+def stored_server() -> Iterator[Manifest]:
+    manifest = server("admission-test", repository={"claimName": "models"})
+    created = kubectl("create", "-f", "-", manifest=manifest)
+    assert created.returncode == 0, created.stderr
+    yield manifest
+    kubectl("delete", "tritonserver", "admission-test", "--wait=false")
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_a_bad_object_is_refused_with_field_and_mend(case: Refused) -> None:
+    answer = dry_run(case.manifest)
+
+    assert answer.returncode != 0
+    assert case.path in answer.stderr
+    assert case.words in answer.stderr
+
+
+@pytest.mark.parametrize("manifest", ACCEPTED.values(), ids=ACCEPTED)
+def test_a_good_object_is_taken(manifest: Manifest) -> None:
+    answer = dry_run(manifest)
+
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_largest_config_stays_within_the_budget_of_the_rules() -> None:
+    texts = {f"file-{number}" + "x" * 400: "" for number in range(64)}
+    warm_up = {
+        "inputs": {f"tensor-{number}": {"inputDataFile": "a/" * 200} for number in range(64)}
+    }
+    answer = dry_run(
+        model(
+            files=texts,
+            versions=[{"version": number, "files": texts} for number in range(1, 9)],
+            config={
+                "modelWarmup": [warm_up] * 32,
+                "instanceGroup": [{"gpus": [0] * 64}] * 32,
+                "output": [{"labelFilename": "labels/" * 60}] * 256,
+                "sequenceBatching": {
+                    "state": [{"initialState": [{"dataFile": "a/" * 200}] * 8}] * 64
+                },
+            },
+            server={"args": ["--log-format=" + "x" * 1000] * 64},
+        )
+    )
+
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_an_unknown_field_is_named() -> None:
+    answer = dry_run(model(config={"dynamicBatching": {"maxBatchSize": 8}}))
+
+    assert 'unknown field "spec.config.dynamicBatching.maxBatchSize"' in answer.stderr
+
+
+def test_an_empty_server_is_filled_with_the_defaults() -> None:
+    spec = defaulted(server())
+
+    assert spec["gpus"] == 1
+    assert spec["gpuResourceName"] == "nvidia.com/gpu"
+    assert spec["modelUpdates"] == "HotReload"
+    assert spec["service"] == {"type": "ClusterIP", "headless": False}
+    assert spec["repository"] == {}
+    assert "replicas" not in spec
+
+
+def test_nothing_is_added_to_a_config() -> None:
+    config = {"dynamicBatching": {}, "maxBatchSize": 0}
+
+    assert defaulted(model(config=config))["config"] == config
+
+
+@pytest.mark.parametrize("repository", [{}, {"claimName": "others"}, {"size": "5Gi"}])
+def test_the_repository_of_a_server_cannot_be_changed(
+    stored_server: Manifest, repository: dict[str, str]
+) -> None:
+    changed = {**stored_server, "spec": {"repository": repository}}
+    answer = kubectl("replace", "--dry-run=server", "-f", "-", manifest=changed)
+
+    assert answer.returncode != 0
+    assert "spec.repository" in answer.stderr
+    assert "create a new TritonServer" in answer.stderr
+
+
+def test_the_rest_of_a_server_can_be_changed(stored_server: Manifest) -> None:
+    changed = {**stored_server, "spec": {**stored_server["spec"], "gpus": 2}}
+    answer = kubectl("replace", "--dry-run=server", "-f", "-", manifest=changed)
+
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.usefixtures("stored_server")
+def test_a_server_is_scaled_through_its_scale_subresource_once_it_has_replicas() -> None:
+    patch = json.dumps({"spec": {"replicas": 1}})
+    kubectl("patch", "ts", "admission-test", "--type=merge", "-p", patch)
+    answer = kubectl("scale", "ts", "admission-test", "--replicas=3")
+
+    assert answer.returncode == 0, answer.stderr
+    read = kubectl("get", "ts", "admission-test", "-o", "jsonpath={.spec.replicas}")
+    assert read.stdout == "3"
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("tm", "NAME MODEL SERVER READY LOADED VERSIONS REASON AGE"),
+        ("ts", "NAME READY GPUS QUEUE DESIRED MODELS REASON AGE"),
+    ],
+)
+@pytest.mark.usefixtures("stored_server")
+def test_the_table_has_the_columns_that_people_look_for(kind: str, columns: str) -> None:
+    name = "admission-test"
+    if kind == "tm":
+        kubectl("create", "-f", "-", manifest=model(name))
+    answer = kubectl("get", kind, name)
+    if kind == "tm":
+        kubectl("delete", "tm", name, "--wait=false")
+
+    assert answer.stdout.splitlines()[0].split() == columns.split()

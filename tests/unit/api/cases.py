@@ -1,0 +1,415 @@
+"""Specs that must be refused, and specs that must be taken.
+
+The unit tests hold pydantic to them, the admission tests a real API server: both judges must
+agree, name the same field and say the same.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Manifest = dict[str, Any]
+
+VERSIONS = [{"version": 1, "source": {"uri": "https://models.example/1/model.onnx"}}]
+SHARED = {"serverRef": {"name": "vision"}}
+
+
+def model(name: str = "resnet50", **spec: Any) -> Manifest:
+    """A TritonModel that is good but for what ``spec`` changes; None takes a field away."""
+    fields = {"versions": VERSIONS} | spec
+    return {
+        "apiVersion": "triton-operator.io/v1alpha1",
+        "kind": "TritonModel",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {key: value for key, value in fields.items() if value is not None},
+    }
+
+
+def server(name: str = "vision", **spec: Any) -> Manifest:
+    """A TritonServer that is good but for what ``spec`` changes."""
+    return {
+        "apiVersion": "triton-operator.io/v1alpha1",
+        "kind": "TritonServer",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A manifest and what its refusal must say: the path of the field, and words of the mend."""
+
+    name: str
+    manifest: Manifest
+    path: str
+    words: str = ""
+
+
+def _version(**fields: Any) -> Manifest:
+    return model(versions=[{"version": 1, "source": {"uri": "https://x/y"}} | fields])
+
+
+def _uri(uri: str) -> Manifest:
+    return _version(source={"uri": uri})
+
+
+def _config(**fields: Any) -> Manifest:
+    return model(config=fields)
+
+
+def _args(*args: str) -> Manifest:
+    return server(args=list(args))
+
+
+_OUT = "path inside the model's folder"
+
+REFUSED = (
+    Refused(
+        "config and its text", model(config={}, configText="backend: 'x'"), "spec", "remove one"
+    ),
+    Refused("two servers", model(server={}, **SHARED), "spec", "serverRef and server exclude"),
+    Refused("slash in the name", model(modelName="a/b"), "spec.modelName"),
+    Refused("dots in the name", model(modelName=".."), "spec.modelName"),
+    Refused("long name of clients", model(modelName="a" * 64), "spec.modelName"),
+    Refused("long name", model("a" * 41, **SHARED), "metadata.name", "at most 40"),
+    Refused("long server name", server("a" * 41), "metadata.name", "at most 40"),
+    Refused("server name with a dot", server("a.b"), "metadata.name", "no '.'"),
+    Refused("own server with a dot", model("a.b"), "metadata.name", "or use serverRef"),
+    Refused("no versions", model(versions=None), "spec", "versions must have an entry"),
+    Refused("empty versions", model(versions=[]), "spec", "versions must have an entry"),
+    Refused("version 0", _version(version=0), "spec.versions[0].version", "1 or more"),
+    Refused("version -1", _version(version=-1), "spec.versions[0].version", "1 or more"),
+    Refused("huge version", _version(version=2**31), "spec.versions[0].version"),
+    Refused("version twice", model(versions=VERSIONS * 2), "spec.versions"),
+    Refused(
+        "version without files",
+        model(versions=[{"version": 1}]),
+        "spec.versions[0]",
+        "source or files",
+    ),
+    Refused(
+        "version with no files in files",
+        model(versions=[{"version": 1, "files": {}}]),
+        "spec.versions[0]",
+        "source or files",
+    ),
+    Refused("s3", _uri("s3://a/b"), "spec.versions[0].source.uri", "https:// or pvc://"),
+    Refused("http", _uri("http://a/b"), "spec.versions[0].source.uri", "https:// or pvc://"),
+    Refused("file", _uri("file:///etc/passwd"), "spec.versions[0].source.uri"),
+    Refused("uri with a space", _uri("https://a/b c"), "spec.versions[0].source.uri", "spaces"),
+    Refused("uri upwards", _uri("pvc://../other"), "spec.versions[0].source.uri", "'..'"),
+    Refused(
+        "bad checksum",
+        _version(source={"uri": "https://x/y", "sha256": "9F86"}),
+        "spec.versions[0].source.sha256",
+    ),
+    Refused("file upwards", model(files={"../x": ""}), "spec.files", "stay inside"),
+    Refused("file at the root", model(files={"/x": ""}), "spec.files", "stay inside"),
+    Refused("file without a name", model(files={"a//x": ""}), "spec.files", "stay inside"),
+    Refused("file upwards inside", model(files={"a/../../x": ""}), "spec.files", "stay inside"),
+    Refused("version file upwards", _version(files={"../x": ""}), "spec.versions[0].files", "stay"),
+    Refused("config as a file", model(files={"config.pbtxt": ""}), "spec.files", "configText"),
+    Refused("version as a file", model(files={"2/model.py": ""}), "spec.files", "into versions"),
+    Refused("version-like file", model(files={"3.tmp/x": ""}), "spec.files", "into versions"),
+    Refused(
+        "GPU index beyond the server",
+        _config(instanceGroup=[{"gpus": [1]}]),
+        "spec",
+        "config.instanceGroup: gpus names a GPU",
+    ),
+    Refused(
+        "GPU index beyond the own server",
+        model(config={"instanceGroup": [{"gpus": [2]}]}, server={"gpus": 2}),
+        "spec",
+        "raise server.gpus",
+    ),
+    Refused(
+        "GPU without a GPU",
+        model(config={"instanceGroup": [{"kind": "KIND_GPU"}]}, server={"gpus": 0}),
+        "spec",
+        "KIND_CPU",
+    ),
+    Refused("type of a tensor", _config(input=[{"dataType": "FP32"}]), "spec.config.input[0]"),
+    Refused("text for a number", _config(maxBatchSize="many"), "spec.config.maxBatchSize"),
+    Refused(
+        "two schedulers",
+        _config(dynamicBatching={}, sequenceBatching={}),
+        "spec.config",
+        "exclude each other",
+    ),
+    Refused(
+        "two version policies",
+        _config(versionPolicy={"latest": {}, "all": {}}),
+        "spec.config.versionPolicy",
+        "exclude each other",
+    ),
+    Refused(
+        "two strategies",
+        _config(sequenceBatching={"direct": {}, "oldest": {}}),
+        "spec.config.sequenceBatching",
+        "direct and oldest",
+    ),
+    Refused(
+        "two initial states",
+        _config(
+            sequenceBatching={"state": [{"initialState": [{"zeroData": True, "dataFile": "x"}]}]}
+        ),
+        "spec.config.sequenceBatching.state[0].initialState[0]",
+        "zeroData and dataFile",
+    ),
+    Refused(
+        "two kinds of warm-up data",
+        _config(modelWarmup=[{"inputs": {"x": {"zeroData": True, "randomData": False}}}]),
+        "spec.config.modelWarmup[0].inputs",
+        "exclude each other",
+    ),
+    Refused(
+        "a word as priority",
+        _config(dynamicBatching={"priorityQueuePolicy": {"high": {}}}),
+        "spec.config.dynamicBatching.priorityQueuePolicy",
+    ),
+    Refused(
+        "model file upwards",
+        _config(defaultModelFilename="../../x"),
+        "spec.config.defaultModelFilename",
+        _OUT,
+    ),
+    Refused(
+        "model file at the root",
+        _config(defaultModelFilename="/x"),
+        "spec.config.defaultModelFilename",
+        _OUT,
+    ),
+    Refused(
+        "model file by capability",
+        _config(ccModelFilenames={"sm80": "a/.."}),
+        "spec.config.ccModelFilenames",
+        _OUT,
+    ),
+    Refused(
+        "label file",
+        _config(output=[{"labelFilename": "../labels"}]),
+        "spec.config.output[0].labelFilename",
+        _OUT,
+    ),
+    Refused(
+        "operations",
+        _config(modelOperations={"opLibraryFilename": ["/lib/x.so"]}),
+        "spec.config.modelOperations.opLibraryFilename[0]",
+        _OUT,
+    ),
+    Refused(
+        "warm-up file",
+        _config(modelWarmup=[{"inputs": {"x": {"inputDataFile": ".."}}}]),
+        "inputDataFile",
+        _OUT,
+    ),
+    Refused(
+        "forged hash",
+        _config(parameters={"triton_operator_hash": {"stringValue": "x"}}),
+        "spec.config.parameters",
+        "set by the operator",
+    ),
+    Refused(
+        "execution environment",
+        _config(parameters={"EXECUTION_ENV_PATH": {"stringValue": "/opt/env.tar.gz"}}),
+        "spec.config.parameters",
+        "$$TRITON_MODEL_DIRECTORY",
+    ),
+    Refused(
+        "execution environment upwards",
+        _config(
+            parameters={
+                "EXECUTION_ENV_PATH": {"stringValue": "$$TRITON_MODEL_DIRECTORY/../x.tar.gz"}
+            }
+        ),
+        "spec.config.parameters",
+        "$$TRITON_MODEL_DIRECTORY",
+    ),
+    Refused(
+        "fixed and scaled", server(replicas=1, autoscaling={"maxReplicas": 2}), "spec", "replicas"
+    ),
+    Refused(
+        "fixed and scaled own server",
+        model(server={"replicas": 1, "autoscaling": {"maxReplicas": 2}}),
+        "spec.server",
+        "remove replicas",
+    ),
+    Refused(
+        "scale to nothing",
+        server(autoscaling={"minReplicas": 0, "maxReplicas": 2}),
+        "spec.autoscaling.minReplicas",
+        "nothing would start the server again",
+    ),
+    Refused(
+        "minimum above maximum",
+        server(autoscaling={"minReplicas": 3, "maxReplicas": 2}),
+        "spec.autoscaling",
+        "lower one or raise",
+    ),
+    Refused("no maximum", server(autoscaling={}), "spec.autoscaling.maxReplicas"),
+    Refused("too many GPUs", server(gpus=17), "spec.gpus"),
+    Refused("GPU resource", server(gpuResourceName="gpu"), "spec.gpuResourceName"),
+    Refused("bad quantity", server(resources={"limits": {"cpu": "much"}}), "spec.resources.limits"),
+    Refused(
+        "GPU as a resource",
+        server(resources={"limits": {"nvidia.com/gpu": 1}}),
+        "spec",
+        "gpuResourceName",
+    ),
+    Refused(
+        "MIG as a resource",
+        server(resources={"requests": {"nvidia.com/mig-1g.5gb": 1}}),
+        "spec",
+        "gpuResourceName",
+    ),
+    Refused(
+        "own GPU resource",
+        server(gpuResourceName="amd.com/gpu", resources={"limits": {"amd.com/gpu": 1}}),
+        "spec",
+        "gpuResourceName",
+    ),
+    Refused(
+        "claim and size",
+        server(repository={"claimName": "models", "size": "5Gi"}),
+        "spec.repository",
+        "remove claimName",
+    ),
+    Refused("not built yet", server(modelUpdates="Rollout"), "spec.modelUpdates"),
+    Refused("not built yet either", server(rollout="Auto"), "spec.rollout"),
+    Refused("verbosity", server(logVerbosity=10), "spec.logVerbosity"),
+    Refused("other repository", _args("--model-repository=/x"), "spec.args[0]", "sets this flag"),
+    Refused("abbreviated flag", _args("--model-rep=/x"), "spec.args[0]", "sets this flag"),
+    Refused("open model control", _args("--http-restricted-api=x"), "spec.args[0]", "remove it"),
+    Refused(
+        "open model control by gRPC",
+        _args("--log-info=1", "--grpc-restricted-protocol=x"),
+        "spec.args[1]",
+        "remove it",
+    ),
+    Refused("other control mode", _args("--model-control-mode=poll"), "spec.args[0]", "remove"),
+    Refused("sagemaker", _args("--allow-sagemaker=true"), "spec.args[0]", "remove it"),
+    Refused("vertex", _args("--allow-vertex-ai=true"), "spec.args[0]", "remove it"),
+    Refused("port", _args("--http-port=80"), "spec.args[0]", "remove it"),
+    Refused("cache", _args("--cache-config=local,size=1"), "spec.args[0]", "responseCache"),
+    Refused("flag that waits for a value", _args("--log-file"), "spec.args[0]", "--flag=value"),
+    Refused("bare word", _args("x"), "spec.args[0]", "--flag=value"),
+    Refused("variable twice", server(env=[{"name": "A"}, {"name": "A"}]), "spec.env"),
+    Refused("variable name", server(env=[{"name": "A B"}]), "spec.env[0].name"),
+    Refused(
+        "two values",
+        server(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {}}}]),
+        "spec.env[0]",
+        "value and valueFrom",
+    ),
+)
+
+ACCEPTED = {
+    "beginner": model(),
+    "shared": model(**SHARED),
+    "shared with dots": model("resnet50.v2", **SHARED),
+    "name for clients": model(modelName="ResNet_50.v2-" + "x" * 50),
+    "own server with defaults": model(server={}),
+    "own server with two GPUs": model(
+        config={"instanceGroup": [{"kind": "KIND_GPU", "gpus": [0, 1]}]}, server={"gpus": 2}
+    ),
+    "GPU index on a shared server": model(config={"instanceGroup": [{"gpus": [7]}]}, **SHARED),
+    "no GPU": model(config={"instanceGroup": [{"kind": "KIND_CPU"}]}, server={"gpus": 0}),
+    "ensemble": model(
+        versions=None,
+        config={
+            "platform": "ensemble",
+            "maxBatchSize": 8,
+            "ensembleScheduling": {
+                "step": [
+                    {
+                        "modelName": "preprocessor",
+                        "modelVersion": -1,
+                        "inputMap": {"RAW_IMAGE": "raw"},
+                        "outputMap": {"PREPROCESSED_IMAGE": "image"},
+                    }
+                ]
+            },
+        },
+        **SHARED,
+    ),
+    "ensemble as text": model(versions=None, configText="ensemble_scheduling { step {} }"),
+    "files only": model(
+        versions=[{"version": 1, "files": {"model.py": "x", "lib/a.py": "y", "..a": "z"}}],
+        files={"labels.txt": "cat", "warmup/image": "", "v1/x": ""},
+    ),
+    "from the claim": model(
+        versions=[{"version": 1, "source": {"uri": "pvc://resnet/1", "sha256": "0" * 64}}]
+    ),
+    "typed config": model(
+        config={
+            "backend": "onnxruntime",
+            "maxBatchSize": 8,
+            "input": [
+                {
+                    "name": "images",
+                    "dataType": "TYPE_FP32",
+                    "format": "FORMAT_NCHW",
+                    "dims": [3, 224, -1],
+                }
+            ],
+            "output": [{"name": "output", "dataType": "TYPE_FP32", "dims": [1000]}],
+            "dynamicBatching": {
+                "preferredBatchSize": [4, 8],
+                "priorityLevels": 2,
+                "defaultPriorityLevel": 2,
+                "priorityQueuePolicy": {"1": {"maxQueueSize": 10}},
+            },
+            "versionPolicy": {"specific": {"versions": [1]}},
+            "parameters": {
+                "EXECUTION_ENV_PATH": {"stringValue": "$$TRITON_MODEL_DIRECTORY/env.tar.gz"}
+            },
+            "defaultModelFilename": "a..b/model.onnx",
+            "modelMetrics": {"metricControl": [{"histogramOptions": {"buckets": [0.5, 10]}}]},
+            "modelWarmup": [{"name": "w", "inputs": {"images": {"randomData": True}}}],
+        }
+    ),
+    "server with defaults": server(),
+    "fixed server": server(replicas=0, rollout="Availability"),
+    "scaled server": server(autoscaling={"maxReplicas": 4, "mode": "Observe"}),
+    "claim of one's own": server(repository={"claimName": "models"}),
+    "claim to be made": server(
+        repository={
+            "size": "100Gi",
+            "storageClassName": "nfs",
+            "accessModes": ["ReadWriteMany"],
+        }
+    ),
+    "server with everything": server(
+        image="registry.example/tritonserver:26.07-py3",
+        imagePullPolicy="IfNotPresent",
+        gpus=2,
+        gpuResourceName="nvidia.com/mig-1g.5gb",
+        resources={"requests": {"cpu": 4, "memory": "16Gi"}, "limits": {"memory": "32Gi"}},
+        replicas=3,
+        responseCache={"size": "256Mi"},
+        sharedMemorySize="4Gi",
+        logVerbosity=1,
+        args=["--log-format=ISO8601", "--metrics-config=summary_latencies=true"],
+        env=[
+            {"name": "A", "value": ""},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+        service={"type": "LoadBalancer", "annotations": {"a/b": "c"}, "headless": True},
+        podTemplate={
+            "metadata": {"labels": {"team": "vision"}},
+            "nodeSelector": {"gpu": "a100"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "topologySpreadConstraints": [{"maxSkew": 1}],
+            "priorityClassName": "high",
+            "runtimeClassName": "nvidia",
+            "imagePullSecrets": [{"name": "s"}],
+            "serviceAccountName": "triton",
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+            "securityContext": {"runAsUser": 1000},
+        },
+        drainSeconds=30,
+        startupTimeoutSeconds=600,
+    ),
+}
