@@ -17,7 +17,13 @@ from triton_operator.repository.generations import Generations
 from triton_operator.repository.layout import Layout, check_name, link_target, read_link_target
 from triton_operator.repository.manifest import Link, Manifest
 from triton_operator.repository.outcome import Event, Failure, Outcome
-from triton_operator.repository.prune import GenerationRef, prune, remove_server, sweep_staging
+from triton_operator.repository.prune import (
+    GenerationRef,
+    prune,
+    remove_links,
+    remove_server,
+    sweep_staging,
+)
 from triton_operator.repository.sources import (
     GenerationMissingError,
     InvalidSourceError,
@@ -66,10 +72,10 @@ def materialize(
         if manifest.remove:
             remove_server(layout, manifest, report, clock())
         else:
-            sweep_staging(layout, manifest.server, clock())
+            run.unlinked |= sweep_staging(layout, manifest.server, staging, clock())
             run.build_and_link()
-            unlinked = run.remove_links()
-            prune(layout, manifest, unlinked, staging, report=report, now=clock())
+            run.unlink()
+            prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
     except OSError as error:
         complete = False
         failure = Failure.of(write_error(error, "the claim", needed=None, free=None))
@@ -93,7 +99,7 @@ class _Run:
         report: Callable[[Event], None],
     ) -> None:
         self.failed: dict[str, Failure] = {}
-        self._unlinked: set[GenerationRef] = set()
+        self.unlinked: set[GenerationRef] = set()
         self._layout = layout
         self._manifest = manifest
         self._staging = staging
@@ -104,30 +110,18 @@ class _Run:
         """Build what is missing, then point every link whose generation is there to it."""
         for _ in range(_ROUNDS):
             self._build_generations()
-            self._write_links()
-            if self._links_resolve():
+            ready = [link for link in self._manifest.links if self._is_ready(link)]
+            self._write_links(ready)
+            if self._links_resolve(ready):
                 return
 
-    def remove_links(self) -> set[GenerationRef]:
-        """Remove our links of models that the manifest no longer names.
-
-        Returns all generations that this run took a link off.
-        """
+    def unlink(self) -> None:
+        """Remove our links of models that the manifest no longer names."""
         folder = self._layout.server(self._manifest.server)
         wanted = {link.model for link in self._manifest.links}
-        changed = False
-        for entry in disk.list_folder(folder):
-            path = Path(entry.path)
-            target = read_link_target(disk.read_link(path) or "")
-            if target is None or entry.name in wanted:
-                continue
-            path.unlink(missing_ok=True)
-            self._unlinked.add(target)
-            self._report(Event("unlinked", target[0], path=self._relative(path)))
-            changed = True
-        if changed:
-            disk.flush_folder(folder)
-        return self._unlinked
+        for model, target in remove_links(folder, wanted, self._staging).items():
+            self.unlinked.add(target)
+            self._report(Event("unlinked", target[0], path=self._relative(folder / model)))
 
     def _build_generations(self) -> None:
         for generation in self._manifest.generations:
@@ -139,9 +133,8 @@ class _Run:
             except OperatorError as error:
                 self._fail([generation.object], error)
 
-    def _write_links(self) -> None:
+    def _write_links(self, ready: list[Link]) -> None:
         folder = self._layout.server(self._manifest.server)
-        ready = [link for link in self._manifest.links if self._is_ready(link)]
         try:
             if not folder.is_dir() and self._create_server(folder, ready):
                 return
@@ -152,12 +145,12 @@ class _Run:
             objects = [link.object for link in ready]
             self._fail(objects, self._write_error(error, self._relative(folder)))
 
-    def _links_resolve(self) -> bool:
+    def _links_resolve(self, links: list[Link]) -> bool:
         """Tell whether no other run removed what a link of ours points to."""
         folder = self._layout.server(self._manifest.server)
         return all(
             (folder / link.model).exists()
-            for link in self._manifest.links
+            for link in links
             if disk.read_link(folder / link.model) == link_target(link.object, link.hash)
         )
 
@@ -208,7 +201,7 @@ class _Run:
             self._fail([link.object], self._write_error(error, self._relative(path)))
             return False
         if (previous := read_link_target(current or "")) is not None:
-            self._unlinked.add(previous)
+            self.unlinked.add(previous)
         self._report(Event("linked", link.object, path=self._relative(path)))
         return True
 

@@ -59,13 +59,41 @@ def prune(
     _prune_blobs(layout, orphans, report, now - BLOB_GRACE_SECONDS)
 
 
-def sweep_staging(layout: Layout, server: str, now: float) -> None:
-    """Remove what killed runs left half-done; their retry may need the space."""
+def sweep_staging(
+    layout: Layout, server: str, staging: disk.Staging, now: float
+) -> set[GenerationRef]:
+    """Remove what killed runs left half-done; their retry may need the space.
+
+    Returns the generations that runs of this server took a link off, perhaps without living to
+    prune them: a link that is removed is moved into ``.staging`` first.
+    """
+    unlinked = set()
     for entry in disk.list_folder(layout.staging):
         owner = staging_owner(entry.name)
+        if owner is None:
+            continue
+        links = _links(Path(entry.path)) if owner == server else {}
+        unlinked |= set(links.values())
         grace = OWN_STAGING_GRACE_SECONDS if owner == server else STAGING_GRACE_SECONDS
-        if owner is not None and _newest(Path(entry.path)) < now - grace:
+        if _newest(Path(entry.path)) < now - grace:
+            for link in links:
+                with suppress(FileNotFoundError):
+                    link.rename(staging.new_path())  # this run may be killed too
             shutil.rmtree(entry.path, ignore_errors=True)
+    return unlinked
+
+
+def remove_links(folder: Path, wanted: set[str], staging: disk.Staging) -> dict[str, GenerationRef]:
+    """Take our links of other than the wanted models out of a server's folder; return them."""
+    removed = {}
+    for link, target in _links(folder).items():
+        if link.name not in wanted:
+            with suppress(FileNotFoundError):
+                link.rename(staging.new_path())
+                removed[link.name] = target
+    if removed:
+        disk.flush_folder(folder)
+    return removed
 
 
 def remove_server(
@@ -77,18 +105,14 @@ def remove_server(
     """
     folder = layout.server(manifest.server)
     objects = {name for name, _ in _named(manifest)}
-    for entry in disk.list_folder(folder):
-        target = read_link_target(disk.read_link(Path(entry.path)) or "")
-        if target is not None:
-            Path(entry.path).unlink()
-            objects.add(target[0])
-            report(Event("unlinked", target[0], path=f"servers/{manifest.server}/{entry.name}"))
-    disk.remove_folder_if_empty(folder)
     staging = disk.Staging(layout.staging, manifest.server)
-    try:
-        orphans = _prune_generations(layout, objects, set(), staging, report)
-    finally:
-        staging.close()
+    objects |= {name for name, _ in sweep_staging(layout, manifest.server, staging, now)}
+    for model, (name, _) in remove_links(folder, set(), staging).items():
+        objects.add(name)
+        report(Event("unlinked", name, path=f"servers/{manifest.server}/{model}"))
+    disk.remove_folder_if_empty(folder)
+    orphans = _prune_generations(layout, objects, set(), staging, report)
+    staging.close()
     for entry in disk.list_folder(layout.staging):
         if staging_owner(entry.name) == manifest.server:  # of its runs that were killed
             shutil.rmtree(entry.path, ignore_errors=True)
@@ -195,7 +219,15 @@ def _linked(layout: Layout) -> set[GenerationRef]:
     return {
         target
         for server in disk.list_folder(layout.servers)
-        for entry in disk.list_folder(Path(server.path))
+        for target in _links(Path(server.path)).values()
+    }
+
+
+def _links(folder: Path) -> dict[Path, GenerationRef]:
+    """Return our links in a folder and the generations that they point to."""
+    return {
+        Path(entry.path): target
+        for entry in disk.list_folder(folder)
         if (target := read_link_target(disk.read_link(Path(entry.path)) or "")) is not None
     }
 

@@ -1,0 +1,120 @@
+"""A claim on the test's disk, with what the tests ask of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from triton_operator.repository.manifest import (
+    Generation,
+    Link,
+    Manifest,
+    SourceRef,
+    VersionContent,
+    generation_hash,
+)
+from triton_operator.repository.materialize import materialize
+from triton_operator.repository.outcome import Event, Outcome
+from triton_operator.repository.sources import Sink, SourceFile, SourceNotFoundError, SyncError
+
+Content = bytes | Mapping[str, bytes] | SyncError
+
+
+class MemorySources:
+    """Artifacts by uri: a file's bytes, a folder's files, or an error."""
+
+    def __init__(self, artifacts: Mapping[str, Content]) -> None:
+        self.artifacts = dict(artifacts)
+        self.fetched: list[str] = []
+
+    def list_files(self, uri: str) -> tuple[SourceFile, ...]:
+        content = self.artifacts.get(uri, b"")
+        if isinstance(content, Mapping):
+            return tuple(SourceFile(f"{uri}{path}", path, len(content[path])) for path in content)
+        return (SourceFile(uri, uri.rpartition("/")[2]),)
+
+    def fetch(self, file: SourceFile, sink: Sink) -> None:
+        self.fetched.append(file.uri)
+        sink.write(self._read(file))
+
+    def _read(self, file: SourceFile) -> bytes:
+        folder = self.artifacts.get(file.uri.removesuffix(file.path))
+        content = folder[file.path] if isinstance(folder, Mapping) else self.artifacts.get(file.uri)
+        if isinstance(content, SyncError):
+            raise content
+        if not isinstance(content, bytes):
+            raise SourceNotFoundError(file.uri)
+        return content
+
+
+@dataclass
+class Claim:
+    """The claim under test; ``sync`` is one run of a sync Job."""
+
+    root: Path
+    sources: MemorySources
+    events: list[Event] = field(default_factory=list)
+    now: Callable[[], float] | None = None
+
+    def sync(self, manifest: Manifest) -> Outcome:
+        options = {"clock": self.now} if self.now else {}
+        return materialize(self.root, manifest, self.sources, self.events.append, **options)
+
+    def served(self, server: str = "vision") -> dict[str, str]:
+        """Return all that Triton would read, by path; every link has to resolve."""
+        found = {}
+        for link in sorted((self.root / "servers" / server).iterdir()):
+            assert link.is_symlink()
+            assert (link / "config.pbtxt").is_file(), f"{link} -> {link.readlink()}"
+            for path in sorted(link.rglob("*")):
+                if path.is_file():
+                    found[path.relative_to(link.parent).as_posix()] = path.read_text()
+        return found
+
+    def everything(self) -> dict[str, tuple[int, int, int]]:
+        """Return inode, link count and change time of all that is on the claim."""
+        return {
+            path.relative_to(self.root).as_posix(): (
+                path.lstat().st_ino,
+                path.lstat().st_nlink,
+                path.lstat().st_ctime_ns,
+            )
+            for path in (self.root, *self.root.rglob("*"))
+        }
+
+    def paths(self) -> set[str]:
+        return set(self.everything()) - {"."}
+
+    def generations(self, object_: str) -> set[str]:
+        folder = self.root / "generations" / object_
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+    def blobs(self) -> set[str]:
+        folder = self.root / "blobs"
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def version(number: int, uri: str | None = None, sha: str | None = None, **files: str):
+    source = None if uri is None else SourceRef(uri, sha)
+    named = {name.replace("_", "."): text for name, text in files.items()}
+    return VersionContent(number, source, named)
+
+
+def model(name: str, config: str, *versions: VersionContent, **files: str) -> Generation:
+    named = {path.replace("_", "."): text for path, text in files.items()}
+    hash_ = generation_hash(config, named, versions)
+    return Generation(name, hash_, config, named, versions)
+
+
+def serving(*generations: Generation, server: str = "vision", keep: tuple[Generation, ...] = ()):
+    """Return the manifest of a server that links each of these under its object's name."""
+    return Manifest(
+        server,
+        generations,
+        tuple(Link(each.object, each.object, each.hash) for each in generations),
+        keep=tuple((each.object, each.hash) for each in keep),
+    )
