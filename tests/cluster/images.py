@@ -1,6 +1,6 @@
-"""Images without a container engine: buildah builds, a file carries, containerd imports.
+"""Images without a container engine: buildah builds, the cache keeps, containerd imports (`layout.py`).
 
-An image's *key* is a hash of everything it is made of: its Dockerfile, the files copied into it, and the base. The archive
+An image's *key* is a hash of everything it is made of: its Dockerfile, the files copied into it, and the base. Its record
 in the cache is named by it, so an image is built when and only when something in it changed. Base images cannot be
 pulled on every machine; ours is made from Debian's packages (`make_base`) and stands in, by the build argument `BASE`,
 for the public one that the Dockerfiles name.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import settings
+from tests.cluster import layout, settings
 from tests.cluster.progress import step
 from tests.cluster.shell import run, succeeds, which
 
@@ -71,7 +71,7 @@ def applications() -> tuple[Image, ...]:
         Image(
             settings.OPERATOR_IMAGE,
             repository / "Dockerfile",
-            tuple((name, repository / name) for name in ("pyproject.toml", "README.md", "operator")),
+            tuple((name, repository / name) for name in ("pyproject.toml", "operator")),
             on_base=True,
         ),
         Image(
@@ -84,21 +84,21 @@ def applications() -> tuple[Image, ...]:
 
 
 def build(folders: settings.Folders, images: Iterable[Image]) -> dict[str, Path]:
-    """Build what the cache does not hold; image name -> archive."""
-    return {image.name: _archive(folders, image) for image in images}
+    """Build what the cache does not hold; image name -> its record in the cache."""
+    return {image.name: _record(folders, image) for image in images}
 
 
-def load(folders: settings.Folders, archives: dict[str, Path]) -> None:
-    """Import into containerd the archives that are not there in their present version."""
+def load(folders: settings.Folders, records: dict[str, Path]) -> None:
+    """Import into containerd the images that are not there in their present version."""
     loaded = folders.state / "images"
     loaded.mkdir(exist_ok=True)
-    for name, archive in archives.items():
-        mark = loaded / archive.stem.rpartition("-")[0]
-        if mark.exists() and mark.read_text() == archive.name:
+    for name, record in records.items():
+        mark = loaded / record.stem.rpartition("-")[0]
+        if mark.exists() and mark.read_text() == record.name:
             continue
         with step(f"importing {name}", quiet_below_s=1.0):
-            run([*ctr(folders), "images", "import", archive])
-        mark.write_text(archive.name)
+            layout.import_image(ctr(folders), name, folders.images, record)
+        mark.write_text(record.name)
 
 
 def ctr(folders: settings.Folders) -> list[str | Path]:
@@ -123,8 +123,8 @@ def base_key() -> str:
     return hashlib.sha256(f"{_BASE_SUITE} {_BASE_PACKAGES} {_WITHOUT}".encode()).hexdigest()[:8]
 
 
-def _archive(folders: settings.Folders, image: Image) -> Path:
-    target = folders.images / f"{image.slug}-{key_of(image)}.tar"
+def _record(folders: settings.Folders, image: Image) -> Path:
+    target = folders.images / f"{image.slug}-{key_of(image)}.json"
     if target.exists():
         return target
     with step(f"building image {image.name}"):
@@ -140,19 +140,13 @@ def _archive(folders: settings.Folders, image: Image) -> Path:
                     *(*arguments, *secrets, context),
                 ]
             )
-        _push(folders, image.name, target)
-    for old in folders.images.glob(f"{image.slug}-{'?' * _KEY_LENGTH}.tar"):
+        folders.images.mkdir(parents=True, exist_ok=True)
+        layout.store(_buildah(folders, "push"), image.name, folders.images, target)
+    for old in folders.images.glob(f"{image.slug}-{'?' * _KEY_LENGTH}.json"):
         if old != target:
             old.unlink()
+    layout.prune(folders.images, tuple(folders.images.glob(f"*-{'?' * _KEY_LENGTH}.json")))
     return target
-
-
-def _push(folders: settings.Folders, name: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    run(_buildah(folders, "push", "--quiet", name, f"docker-archive:{new}:{name}"))
-    new.rename(target)
 
 
 def _base(folders: settings.Folders) -> str:

@@ -44,9 +44,9 @@ def up(folders: settings.Folders) -> None:
         if folders.state.exists():
             with step("removing what an earlier run left"):
                 down(folders)
-        archives = images.build(folders, images.infrastructure(folders))
+        records = images.build(folders, images.infrastructure(folders))
         try:
-            _start(folders, archives)
+            _start(folders, records)
         except ClusterError:
             for name in PROCESSES:
                 if not processes.running(folders.state, name):
@@ -69,9 +69,9 @@ def is_up(folders: settings.Folders) -> bool:
 def refresh_images(folders: settings.Folders) -> None:
     """Build the images that changed and import them where containerd runs."""
     binaries.install_debian_packages()
-    archives = images.build(folders, images.applications())
+    records = images.build(folders, images.applications())
     if processes.running(folders.state, "containerd"):
-        images.load(folders, archives)
+        images.load(folders, records)
 
 
 def down(folders: settings.Folders) -> None:
@@ -95,7 +95,7 @@ def status(folders: settings.Folders) -> str:
     return "\n".join([*lines, f"cluster: {verdict}, kubeconfig {folders.kubeconfig}"])
 
 
-def _start(folders: settings.Folders, archives: dict[str, Path]) -> None:
+def _start(folders: settings.Folders, records: dict[str, Path]) -> None:
     state = folders.state
     with step("starting the control plane"):
         state.mkdir(parents=True)
@@ -116,7 +116,7 @@ def _start(folders: settings.Folders, archives: dict[str, Path]) -> None:
     start_provisioner(state, state / "provisioner.kubeconfig", folders.volumes)
     socket = ["ctr", "--address", folders.containerd_socket, "version"]
     _wait_while_alive(folders, lambda: succeeds(socket), "containerd to answer")
-    images.load(folders, archives)
+    images.load(folders, records)
     with step("starting the node"):
         processes.start(state, "kubelet", node.kubelet(folders))
         processes.start(state, "kube-proxy", node.kube_proxy(folders))

@@ -54,7 +54,7 @@ class Folders:
 
     @property
     def images(self) -> Path:
-        """Image archives."""
+        """Built images: see layout.py."""
         return self.cache / "images"
 
     @property

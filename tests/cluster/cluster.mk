@@ -1,0 +1,15 @@
+# The test cluster (tests/cluster). Included by the Makefile at the repository's root.
+
+.PHONY: cluster-up cluster-down cluster-status images
+
+cluster-up: ## Start the test cluster, or bring its images up to date
+	python3 -m tests.cluster up
+
+cluster-down: ## End the test cluster and remove all it left
+	python3 -m tests.cluster down
+
+cluster-status: ## Say what of the test cluster runs
+	python3 -m tests.cluster status
+
+images: ## Build the operator's image and the test image with Triton
+	python3 -m tests.cluster images
