@@ -5,6 +5,7 @@ model, so it comes before typer is even imported; it is listed in typer's help a
 """
 
 import importlib
+import signal
 import sys
 
 
@@ -17,8 +18,10 @@ def main() -> None:
 
 
 def _sync(arguments: list[str]) -> None:
-    from triton_operator.cli.sync import run_sync  # noqa: PLC0415 - see the module docstring
+    from triton_operator.cli.sync import EXIT_TRANSIENT, run_sync  # noqa: PLC0415 - see above
 
+    # A Job that is stopped clears its half-done files away; the default would leave them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TRANSIENT))
     sys.exit(run_sync(arguments))
 
 

@@ -7,7 +7,6 @@ again may mend something, so the Job does; 2 the command or the manifest is unus
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +29,6 @@ def run_sync(arguments: Sequence[str]) -> int:
         manifest = Manifest.from_json(options.manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return _refuse(f"{options.manifest}: {error}")
-    # A Job that is stopped clears its half-done files away; the default would leave them.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TRANSIENT))
     sources = open_sources(dict(options.claim))
     try:
         outcome = materialize(options.root, manifest, sources, _print_event)
