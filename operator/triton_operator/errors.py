@@ -2,6 +2,7 @@
 
 * OperatorError
   - InvalidSpecError      the user must change the object; wait for a new generation
+    + NameTakenError      an object of somebody else has the name that a child needs
   - TransientError        the world may heal; try again, soon and then less soon
     + ClusterError        the API server refused or did not answer
     + ServerUnreachableError  a Triton pod did not answer
@@ -23,6 +24,12 @@ class InvalidSpecError(OperatorError):
     """The spec cannot be served as written, however often it is tried."""
 
     reason = "InvalidSpec"
+
+
+class NameTakenError(InvalidSpecError):
+    """A child needs the name of an object that is not ours; we never take one over."""
+
+    reason = "NameTaken"
 
 
 class TransientError(OperatorError):

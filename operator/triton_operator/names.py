@@ -26,6 +26,13 @@ ANNOTATION_MANIFEST: Final = f"{GROUP}/manifest"
 ANNOTATION_SEQUENCE: Final = f"{GROUP}/sequence"
 """On a sync Job: its place in the order of this server's Jobs; only the last one counts."""
 
+ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
+"""On a child: the hash of what was applied last, so that a field taken out is noticed."""
+ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
+"""On a sync Job: how often its manifest was tried before without success."""
+ANNOTATION_REVISION: Final = f"{GROUP}/revision"
+"""On a server's pod template: the hash of the template; pods of another one are outdated."""
+
 CONFIG_HASH_PARAMETER: Final = "triton_operator_hash"
 """The parameter of every generated ``config.pbtxt`` by which a pod proves what it serves."""
 

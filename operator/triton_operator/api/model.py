@@ -23,6 +23,8 @@ from triton_operator.api.rules import Rule, Schema
 from triton_operator.api.server import TritonServerSpec
 from triton_operator.names import MODEL_NAME_PATTERN
 
+_URI = "^(https://[!-.0-~]+|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?)/[!-~]+$"
+
 Files = Annotated[
     Mapping[str, Annotated[str, Field(max_length=262_144)]],
     Field(max_length=64),
@@ -32,6 +34,13 @@ Files = Annotated[
         message="files: paths must stay inside their folder: remove a leading '/' and every"
         " empty, '.' or '..' part",
         holds=lambda files: all(len(path) <= MAX_PATH and is_file_name(path) for path in files),
+    ),
+    Rule(
+        cel=None,  # would cost the API server the square of the number of files
+        message="files: a path is a file and the folder of another one: rename one of them",
+        holds=lambda files: (
+            not any(other.startswith(f"{path}/") for path in files for other in files)
+        ),
     ),
 ]
 """Contents of small text files, by path."""
@@ -44,15 +53,14 @@ class Source(Resource):
         str,
         Field(max_length=2048),
         Rule(
-            cel=r"self.matches('^(https|pvc)://[^\\s]+$') && !self.split('/').exists(p, p == '..')",
-            message="uri must be an https:// or pvc:// address of a file or folder, without"
-            " spaces and '..'; other schemes are not supported yet",
-            holds=lambda uri: (
-                re.fullmatch(r"^(https|pvc)://\S+$", uri) is not None and ".." not in uri.split("/")
-            ),
+            cel=f"self.matches('{_URI}') && !self.split('/').exists(part, part == '..')",
+            message="uri must be https://<host>/<path>, or pvc://<claim>/<path> for what lies on a"
+            " claim, in ASCII without spaces and '..'; other schemes are not supported yet",
+            holds=lambda uri: re.fullmatch(_URI, uri) is not None and ".." not in uri.split("/"),
         ),
     ]
-    """Address of a file or folder: https://…, or pvc://… for what lies on the claim already."""
+    """File or folder to copy: https://<host>/<path>, or pvc://<claim>/<path> on a claim of the
+    same namespace."""
     sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the file, in lower-case hexadecimal; what does not match is not served."""
 

@@ -1,0 +1,127 @@
+"""Requests to the Kubernetes API as plain JSON.
+
+The official client brings authentication, TLS and pooling. Its typed models are passed by: they
+refuse partial objects, and building one for every answer costs more than the request.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from triton_operator import names
+from triton_operator.errors import ClusterError
+
+APPLY = "application/apply-patch+yaml"
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+_TIMEOUT_SECONDS = 30.0
+_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where objects of a kind live in the API."""
+
+    api: str
+    """Group and version, as in ``apiVersion``."""
+    plural: str
+
+    def path(self, namespace: str = "", name: str = "", *, subresource: str = "") -> str:
+        """Return the path of an object, of a collection, or of one in all namespaces."""
+        root = "/api" if "/" not in self.api else "/apis"
+        parts = (f"namespaces/{namespace}" if namespace else "", self.plural, name, subresource)
+        return "/".join((root, self.api, *filter(None, parts)))
+
+
+KINDS: Mapping[str, Kind] = {
+    names.KIND_MODEL: Kind(names.API_VERSION, names.PLURAL_MODEL),
+    names.KIND_SERVER: Kind(names.API_VERSION, names.PLURAL_SERVER),
+    "ConfigMap": Kind("v1", "configmaps"),
+    "Deployment": Kind("apps/v1", "deployments"),
+    "Event": Kind("events.k8s.io/v1", "events"),
+    "Job": Kind("batch/v1", "jobs"),
+    "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
+    "Pod": Kind("v1", "pods"),
+    "Secret": Kind("v1", "secrets"),
+    "Service": Kind("v1", "services"),
+}
+
+
+class KubeApi:
+    """A connection to the API server; an asynchronous context manager."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> "KubeApi":
+        """Connect as the pod's service account, or as the kubeconfig says."""
+        settings = client.Configuration()
+        settings.connection_pool_maxsize = _CONNECTIONS
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=settings)
+        return cls(client.ApiClient(settings))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        **query: str | int,
+    ) -> Any:
+        """Return the JSON answer to a request.
+
+        Raises
+        ------
+        ClusterError
+            The API server refused, or did not answer in time.
+
+        """
+        text = await self.read(method, path, body=body, content_type=content_type, **query)
+        return json.loads(text)
+
+    async def read(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        **query: str | int,
+    ) -> str:
+        """Return the answer to a request as text; see :meth:`request`."""
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        url = f"{self._api.configuration.host}{path}{'?' if query else ''}{urlencode(query)}"
+        try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            response = await self._api.call_api(
+                method, url, header_params=headers, body=body, _request_timeout=_TIMEOUT_SECONDS
+            )
+            text = str((await response.read()).decode())
+        except (TimeoutError, OSError, aiohttp.ClientError) as error:
+            what = f"{type(error).__name__} {error}".strip()
+            raise ClusterError(method, path, status=None, message=what) from error
+        if response.status >= 400:  # noqa: PLR2004 - HTTP's own boundary
+            raise ClusterError(method, path, status=response.status, message=_message(text))
+        return text
+
+
+def _message(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:500]

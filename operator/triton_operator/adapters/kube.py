@@ -1,0 +1,240 @@
+"""`triton_operator.ports.Cluster` over a real API server."""
+
+import json
+import os
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from triton_operator import names
+from triton_operator.adapters.api_client import APPLY, JSON_PATCH, KINDS, MERGE_PATCH, KubeApi
+from triton_operator.adapters.diff import covers, digest, owner_uid
+from triton_operator.adapters.mirror import Mirror, Ref, ref_of
+from triton_operator.api.meta import ObjectMeta
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.api.server import TritonServerStatus
+from triton_operator.desired.control_key import build_control_key, read_control_key
+from triton_operator.desired.metadata import Manifest
+from triton_operator.errors import ClusterError, NameTakenError
+from triton_operator.observed import Body, ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
+from triton_operator.plan.events import Event
+from triton_operator.ports import Key
+
+_CHILDREN = frozenset({"Deployment", "Service", "PersistentVolumeClaim"})
+_NOTE_LENGTH = 1024
+
+
+class KubeCluster:
+    """The cluster as a pass sees it: reads from the mirror, writes to the API server."""
+
+    def __init__(self, api: KubeApi, mirror: Mirror) -> None:
+        self._api = api
+        self._mirror = mirror
+        self._keys: dict[str, str] = {}
+        self._settled: dict[Ref, tuple[str, str]] = {}
+
+    # ---- reads ----------------------------------------------------------------------------
+
+    def observe(self, server: Key) -> ServerWorld:
+        """Return what is known of a server, its models, children and pods."""
+        found: dict[str, list[Body]] = {}
+        for body in self._mirror.of_server(*server):
+            found.setdefault(body["kind"], []).append(body)
+        return ServerWorld(
+            server=self.server(server),
+            models=tuple(ModelRecord.parse(body) for body in found.get(names.KIND_MODEL, ())),
+            pods=tuple(Pod.parse(body) for body in found.get("Pod", ())),
+            jobs=tuple(SyncJob.parse(body) for body in found.get("Job", ())),
+            children={
+                (kind, body["metadata"]["name"]): body
+                for kind in _CHILDREN
+                for body in found.get(kind, ())
+            },
+        )
+
+    def model(self, key: Key) -> ModelRecord | None:
+        """Return a model."""
+        body = self._mirror.get(names.KIND_MODEL, *key)
+        return ModelRecord.parse(body) if body is not None else None
+
+    def server(self, key: Key) -> ServerRecord | None:
+        """Return a server."""
+        body = self._mirror.get(names.KIND_SERVER, *key)
+        return ServerRecord.parse(body) if body is not None else None
+
+    # ---- writes ---------------------------------------------------------------------------
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Make an object hold a manifest's fields; no request if it does already."""
+        meta = manifest["metadata"]
+        content = digest(manifest)
+        annotations = {**meta.get("annotations", {}), names.ANNOTATION_APPLIED: content}
+        wanted = {**manifest, "metadata": {**meta, "annotations": annotations}}
+        ref = ref_of(manifest)
+        live = self._mirror.get(*ref)
+        if live is not None:
+            if owner_uid(live) != owner_uid(manifest):
+                raise _taken(ref)
+            version = live["metadata"].get("resourceVersion", "")
+            if covers(live, wanted) or self._settled.get(ref) == (version, content):
+                return
+        try:
+            answer = await self._api.request(
+                "PATCH",
+                KINDS[ref[0]].path(ref[1], ref[2]),
+                body=wanted,
+                content_type=APPLY,
+                fieldManager=names.FIELD_MANAGER,
+                # What is not in the mirror must not exist: never take over somebody's object.
+                force="true" if live is not None else "false",
+            )
+        except ClusterError as error:
+            if live is None and error.status == HTTPStatus.CONFLICT:
+                raise _taken(ref) from error
+            raise
+        # The API server writes some values in its own way; what it made of this manifest is right.
+        self._settled[ref] = (answer["metadata"]["resourceVersion"], content)
+        self._mirror.put(answer)
+
+    async def create(self, manifest: Manifest) -> None:
+        """Create an object that never changes; one that exists and is ours is fine."""
+        kind, namespace, name = ref_of(manifest)
+        path = KINDS[kind].path(namespace)
+        try:
+            answer = await self._api.request(
+                "POST", path, body=manifest, fieldManager=names.FIELD_MANAGER
+            )
+        except ClusterError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            answer = await self._api.request("GET", KINDS[kind].path(namespace, name))
+            if owner_uid(answer) != owner_uid(manifest):
+                raise _taken((kind, namespace, name)) from error
+        if kind == "Job":
+            self._mirror.put(answer)
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and what it owns; one that is gone is fine."""
+        try:
+            answer = await self._api.request(
+                "DELETE",
+                KINDS[kind].path(namespace, name),
+                # The Job goes only after its pod: until then it may write.
+                propagationPolicy="Foreground" if kind == "Job" else "Background",
+            )
+        except ClusterError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            known = self._mirror.get(kind, namespace, name)
+            if known is not None:
+                self._mirror.drop(known)
+            return
+        if answer.get("kind") == kind:
+            self._mirror.put(answer)
+
+    async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
+        """Return the key of a server's model-control API; made if there is none."""
+        if server.uid in self._keys:
+            return self._keys[server.uid]
+        secret = build_control_key(server)
+        _, namespace, name = ref_of(secret)
+        found = None if new else await self._find("Secret", namespace, name)
+        if found is None:
+            try:
+                found = await self._api.request(
+                    "POST",
+                    KINDS["Secret"].path(namespace),
+                    body=secret,
+                    fieldManager=names.FIELD_MANAGER,
+                )
+            except ClusterError as error:
+                if error.status != HTTPStatus.CONFLICT:
+                    raise
+                found = await self._api.request("GET", KINDS["Secret"].path(namespace, name))
+        if owner_uid(found) != server.uid:
+            raise _taken(("Secret", namespace, name))
+        self._keys[server.uid] = read_control_key(found)
+        return self._keys[server.uid]
+
+    async def write_status(
+        self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus
+    ) -> None:
+        """Replace the status of a model or server; one that is gone is fine."""
+        value = json.loads(status.model_dump_json(by_alias=True, exclude_none=True))
+        patch = [
+            # An object of the same name that was made since is another one.
+            {"op": "test", "path": "/metadata/uid", "value": meta.uid},
+            {"op": "add", "path": "/status", "value": value},
+        ]
+        await self._patch(kind, meta, patch, JSON_PATCH, subresource="status")
+
+    async def set_finalizers(
+        self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
+    ) -> None:
+        """Replace the finalizers of an object."""
+        wanted = {"finalizers": list(finalizers), "resourceVersion": meta.resource_version}
+        await self._patch(kind, meta, {"metadata": wanted}, MERGE_PATCH)
+
+    async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
+        """Attach an Event to an object."""
+        body = {
+            "apiVersion": KINDS["Event"].api,
+            "kind": "Event",
+            "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": event.type,
+            "reason": event.reason,
+            "action": "Reconcile",
+            "note": event.message[:_NOTE_LENGTH],
+            "reportingController": names.GROUP,
+            "reportingInstance": os.environ.get("HOSTNAME", names.FIELD_MANAGER),
+            "regarding": {
+                "apiVersion": names.API_VERSION,
+                "kind": kind,
+                "name": meta.name,
+                "namespace": meta.namespace,
+                "uid": meta.uid,
+            },
+        }
+        await self._api.request("POST", KINDS["Event"].path(meta.namespace), body=body)
+
+    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
+        """Return what a pod's server logged in the last seconds."""
+        path = KINDS["Pod"].path(namespace, pod, subresource="log")
+        return await self._api.read("GET", path, container="triton", sinceSeconds=max(1, seconds))
+
+    # ---- inside ---------------------------------------------------------------------------
+
+    async def _find(self, kind: str, namespace: str, name: str) -> Body | None:
+        try:
+            found: Body = await self._api.request("GET", KINDS[kind].path(namespace, name))
+        except ClusterError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return found
+
+    async def _patch(
+        self, kind: str, meta: ObjectMeta, patch: Any, content_type: str, *, subresource: str = ""
+    ) -> None:
+        try:
+            answer = await self._api.request(
+                "PATCH",
+                KINDS[kind].path(meta.namespace, meta.name, subresource=subresource),
+                body=patch,
+                content_type=content_type,
+                fieldManager=names.FIELD_MANAGER,
+            )
+        except ClusterError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return
+        self._mirror.put(answer)
+
+
+def _taken(ref: Ref) -> NameTakenError:
+    kind, namespace, name = ref
+    return NameTakenError(
+        f"{kind} {namespace}/{name} exists and is not this object's;"
+        f" delete or rename it, or give this object another name"
+    )

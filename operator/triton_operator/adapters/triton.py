@@ -1,0 +1,106 @@
+"""`triton_operator.ports.ModelServers` over Triton's own HTTP client.
+
+Connections are opened for a question and closed after it: one idle connection is enough to make a
+pod that leaves burn its whole exit budget.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+from tritonclient.http.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from triton_operator.desired.control_key import HEADER
+from triton_operator.desired.service import HTTP_PORT
+from triton_operator.errors import ServerUnreachableError
+from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
+from triton_operator.repository.config_pbtxt import hash_of
+
+_QUESTION_SECONDS = 5.0
+_PARALLEL = 8
+
+T = TypeVar("T")
+
+
+class TritonPods:
+    """Triton's HTTP API on single pods."""
+
+    def __init__(self, port: int = HTTP_PORT) -> None:
+        self._port = port
+
+    async def observe(self, pod: Pod, key: str) -> Served:
+        """Return what a pod serves: its repository index, and the config hash of what is ready."""
+        async with self._client(pod, _QUESTION_SECONDS) as client:
+            index = await _ask(pod, client.get_model_repository_index, headers={HEADER: key})
+            versions: dict[str, list[ServedVersion]] = {}
+            for entry in index:
+                version = ServedVersion(
+                    version=str(entry.get("version", "")),
+                    state=str(entry.get("state", "")),
+                    reason=str(entry.get("reason", "")),
+                )
+                versions.setdefault(str(entry["name"]), []).append(version)
+            limit = asyncio.Semaphore(_PARALLEL)
+
+            async def describe(name: str) -> ServedModel:
+                found = tuple(versions[name])
+                if not any(version.state == "READY" for version in found):
+                    return ServedModel(found)
+                async with limit:
+                    return ServedModel(found, await _config_hash(pod, client, name))
+
+            models = await asyncio.gather(*map(describe, versions))
+            return dict(zip(versions, models, strict=True))
+
+    async def load(self, pod: Pod, key: str, model: str, *, timeout_seconds: float) -> str | None:
+        """Make a pod load a model; return Triton's refusal, or None if it claims success."""
+        async with self._client(pod, timeout_seconds) as client:
+            return await _tell(pod, client.load_model, model, headers={HEADER: key})
+
+    async def unload(self, pod: Pod, key: str, model: str) -> str | None:
+        """Make a pod unload a model; return Triton's refusal, or None if it claims success."""
+        async with self._client(pod, _QUESTION_SECONDS) as client:
+            return await _tell(pod, client.unload_model, model, headers={HEADER: key})
+
+    @asynccontextmanager
+    async def _client(self, pod: Pod, seconds: float) -> AsyncIterator[InferenceServerClient]:
+        host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+        client = InferenceServerClient(f"{host}:{self._port}", conn_timeout=seconds)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+async def _config_hash(pod: Pod, client: InferenceServerClient, model: str) -> str | None:
+    try:
+        config = await _ask(pod, client.get_model_config, model)
+    except ServerUnreachableError as error:
+        if isinstance(error.__cause__, InferenceServerException):
+            # Unloaded since the index was read.
+            return None
+        raise
+    return hash_of(config)
+
+
+async def _ask(pod: Pod, call: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kw: Any) -> T:
+    try:
+        return await call(*args, **kw)
+    except (TimeoutError, OSError, aiohttp.ClientError, InferenceServerException) as error:
+        what = str(error) or type(error).__name__
+        raise ServerUnreachableError(f"pod {pod.name} ({pod.ip}): {what}") from error
+
+
+async def _tell(
+    pod: Pod, call: Callable[..., Coroutine[Any, Any, None]], *args: Any, **kw: Any
+) -> str | None:
+    try:
+        await _ask(pod, call, *args, **kw)
+    except ServerUnreachableError as error:
+        if isinstance(error.__cause__, InferenceServerException):
+            return str(error.__cause__.message())
+        raise
+    return None

@@ -1,0 +1,44 @@
+"""All children of one server together."""
+
+from dataclasses import dataclass
+
+from triton_operator.api.server import TritonServer
+from triton_operator.desired.claim import build_claim
+from triton_operator.desired.deployment import build_deployment
+from triton_operator.desired.metadata import Manifest
+from triton_operator.desired.service import build_headless_service, build_service
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The objects that are applied again whenever they differ.
+
+    The Secret and the sync Jobs are not here: they are made once and never changed.
+    """
+
+    deployment: Manifest
+    service: Manifest
+    headless_service: Manifest | None
+    claim: Manifest | None
+
+    def manifests(self) -> tuple[Manifest, ...]:
+        """Return the objects that should exist, what others need first."""
+        ordered = (self.claim, self.service, self.headless_service, self.deployment)
+        return tuple(child for child in ordered if child is not None)
+
+
+def build_children(
+    server: TritonServer, *, default_image: str, replicas: int, probe_model: str | None
+) -> Children:
+    """Return the children of a server that serve its models."""
+    return Children(
+        deployment=build_deployment(
+            server,
+            image=server.spec.image or default_image,
+            replicas=replicas,
+            probe_model=probe_model,
+        ),
+        service=build_service(server),
+        headless_service=build_headless_service(server),
+        claim=build_claim(server),
+    )

@@ -1,0 +1,240 @@
+"""The Deployment that runs Triton for one server."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from triton_operator import names
+from triton_operator.api.server import TritonServer
+from triton_operator.desired import control_key
+from triton_operator.desired.claim import claim_name
+from triton_operator.desired.metadata import ChildNames, Manifest, build_metadata, build_selector
+from triton_operator.desired.placement import build_placement
+from triton_operator.desired.pod_security import build_container_security, build_pod_security
+from triton_operator.desired.quantity import quantity_bytes
+from triton_operator.desired.service import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from triton_operator.repository.layout import Layout
+
+REPOSITORY_MOUNT = "/repository"
+CACHE_DIRECTORY = "/opt/tritonserver/caches"
+EXIT_TIMEOUT_SECONDS = 30
+"""What Triton itself may take to finish requests once it got SIGTERM."""
+_GRACE_MARGIN_SECONDS = 15
+_PROBE_PERIOD_SECONDS = 2
+
+_CONTROL_KEY = "TRITON_CONTROL_KEY"
+_CLOSED_APIS = "model-repository,logging,trace,shared-memory"
+_START = """\
+trap 'exit 0' TERM
+until [ -d "$0" ]; do sleep 0.2; done
+exec tritonserver "$@"
+"""
+"""Triton ends at once when its repository does not exist. The first sync Job makes the folder
+together with all that is in it, so a pod that starts beside that Job waits for it here."""
+
+
+def build_deployment(
+    server: TritonServer, *, image: str, replicas: int, probe_model: str | None
+) -> Manifest:
+    """Return the Deployment of a server.
+
+    ``probe_model`` is the model without which a pod is not worth a request: the only one of a
+    server that belongs to a model; None on a server that several share, where one model's failure
+    must not take the pod away from the others.
+    """
+    template = _build_template(server, image, probe_model)
+    content = json.dumps(template, sort_keys=True).encode()
+    template["metadata"]["annotations"][names.ANNOTATION_REVISION] = hashlib.sha256(
+        content
+    ).hexdigest()[:10]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": build_metadata(
+            server.metadata, ChildNames(server.metadata.name).deployment, "server"
+        ),
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": build_selector(server.metadata.name)},
+            "strategy": _build_strategy(server),
+            "revisionHistoryLimit": 2,
+            "progressDeadlineSeconds": server.spec.startup_timeout_seconds + 60,
+            "template": template,
+        },
+    }
+
+
+def template_revision(deployment: Manifest) -> str:
+    """Return the revision that up-to-date pods of a Deployment carry."""
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    return str(annotations[names.ANNOTATION_REVISION])
+
+
+def _build_strategy(server: TritonServer) -> dict[str, Any]:
+    match server.spec.rollout:
+        case "Availability":
+            surge, unavailable = 1, 0
+        case _:
+            # A new pod next to the old ones would wait for ever where all GPUs are taken.
+            surge, unavailable = 0, 1
+    return {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
+    }
+
+
+def _build_template(server: TritonServer, image: str, probe_model: str | None) -> dict[str, Any]:
+    spec, custom = server.spec, server.spec.pod_template
+    name = server.metadata.name
+    grace = spec.drain_seconds + EXIT_TIMEOUT_SECONDS + _GRACE_MARGIN_SECONDS
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace,
+        "securityContext": build_pod_security(custom),
+        "containers": [_build_container(server, image, probe_model)],
+        "volumes": [
+            {
+                "name": "repository",
+                "persistentVolumeClaim": {"claimName": claim_name(server), "readOnly": True},
+            },
+            {
+                "name": "shared-memory",
+                "emptyDir": {"medium": "Memory", "sizeLimit": spec.shared_memory_size},
+            },
+            {"name": "tmp", "emptyDir": {}},
+            *(dict(volume) for volume in custom.volumes),
+        ],
+        **build_placement(custom),
+    }
+    if custom.priority_class_name:
+        pod["priorityClassName"] = custom.priority_class_name
+    if custom.runtime_class_name:
+        pod["runtimeClassName"] = custom.runtime_class_name
+    if custom.service_account_name:
+        pod["serviceAccountName"] = custom.service_account_name
+    if custom.topology_spread_constraints:
+        pod["topologySpreadConstraints"] = [dict(c) for c in custom.topology_spread_constraints]
+    return {
+        "metadata": {
+            "labels": {
+                **custom.metadata.labels,
+                **build_selector(name),
+                names.LABEL_MANAGED_BY: names.MANAGED_BY,
+            },
+            "annotations": dict(custom.metadata.annotations),
+        },
+        "spec": pod,
+    }
+
+
+def _build_container(server: TritonServer, image: str, probe_model: str | None) -> dict[str, Any]:
+    spec = server.spec
+    repository = str(Layout(Path(REPOSITORY_MOUNT)).server(server.metadata.name))
+    ready = f"/v2/models/{probe_model}/ready" if probe_model else "/v2/health/ready"
+    budget = max(1, -(-spec.startup_timeout_seconds // _PROBE_PERIOD_SECONDS))
+    container: dict[str, Any] = {
+        "name": "triton",
+        "image": image,
+        # No `command`: the entrypoint of NVIDIA's images prepares CUDA's compatibility libraries.
+        "args": ["/bin/sh", "-c", _START, repository, *_build_arguments(server, repository)],
+        "env": [
+            {
+                "name": _CONTROL_KEY,
+                "valueFrom": {
+                    "secretKeyRef": {
+                        "name": ChildNames(server.metadata.name).control_key,
+                        "key": control_key.ENTRY,
+                    }
+                },
+            },
+            {"name": "HOME", "value": "/tmp"},
+            *(variable.manifest() for variable in spec.env),
+        ],
+        "ports": [
+            _port("http", HTTP_PORT),
+            _port("grpc", GRPC_PORT),
+            _port("metrics", METRICS_PORT),
+        ],
+        "resources": _build_resources(server),
+        "securityContext": build_container_security(),
+        # Ports open only after the start-up models are loaded: this probe alone may wait so long.
+        "startupProbe": {
+            **_http_get("/v2/health/live"),
+            "periodSeconds": _PROBE_PERIOD_SECONDS,
+            "failureThreshold": budget,
+        },
+        "livenessProbe": {
+            **_http_get("/v2/health/live"),
+            "periodSeconds": 10,
+            "failureThreshold": 6,
+        },
+        "readinessProbe": {
+            **_http_get(ready),
+            "periodSeconds": _PROBE_PERIOD_SECONDS,
+            "failureThreshold": 3,
+        },
+        "volumeMounts": [
+            {"name": "repository", "mountPath": REPOSITORY_MOUNT, "readOnly": True},
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+            {"name": "tmp", "mountPath": "/tmp"},
+            *(dict(mount) for mount in spec.pod_template.volume_mounts),
+        ],
+    }
+    if spec.image_pull_policy:
+        container["imagePullPolicy"] = spec.image_pull_policy
+    if spec.drain_seconds:
+        # The endpoint goes first, SIGTERM comes last: Triton refuses requests once it has it.
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec.drain_seconds}}}
+    return container
+
+
+def _build_arguments(server: TritonServer, repository: str) -> list[str]:
+    spec = server.spec
+    key = f"{control_key.HEADER}=$({_CONTROL_KEY})"
+    arguments = [
+        f"--model-repository={repository}",
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        "--exit-on-error=false",
+        # Readiness of the server as a whole; one model's state must not decide for all.
+        "--strict-readiness=false",
+        f"--http-restricted-api={_CLOSED_APIS}:{key}",
+        f"--grpc-restricted-protocol={_CLOSED_APIS}:{key}",
+        "--allow-sagemaker=false",
+        "--allow-vertex-ai=false",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+    ]
+    if spec.drain_seconds:
+        # Every gRPC client has moved on before the drain ends, and new replicas get their share.
+        age = spec.drain_seconds * 1000 * 2 // 3
+        arguments += [
+            f"--grpc-max-connection-age={age}",
+            f"--grpc-max-connection-age-grace={EXIT_TIMEOUT_SECONDS * 1000}",
+        ]
+    if spec.response_cache is not None:
+        arguments += [
+            f"--cache-config=local,size={quantity_bytes(spec.response_cache.size)}",
+            f"--cache-directory={CACHE_DIRECTORY}",
+        ]
+    if spec.log_verbosity:
+        arguments.append(f"--log-verbose={spec.log_verbosity}")
+    return [*arguments, *spec.args]
+
+
+def _build_resources(server: TritonServer) -> dict[str, Any]:
+    spec = server.spec
+    limits = dict(spec.resources.limits)
+    if spec.gpus:
+        limits[spec.gpu_resource_name] = str(spec.gpus)
+    parts = {"requests": dict(spec.resources.requests), "limits": limits}
+    return {name: amounts for name, amounts in parts.items() if amounts}
+
+
+def _port(name: str, number: int) -> dict[str, Any]:
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
+
+
+def _http_get(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}

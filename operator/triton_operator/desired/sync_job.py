@@ -1,0 +1,128 @@
+"""The Job that makes a repository manifest true on a server's claim."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from triton_operator import names
+from triton_operator.api.server import TritonServer
+from triton_operator.desired.claim import claim_name
+from triton_operator.desired.metadata import ChildNames, Manifest, build_labels, build_metadata
+from triton_operator.desired.placement import build_placement
+from triton_operator.desired.pod_security import build_container_security, build_pod_security
+from triton_operator.repository import manifest as repository
+
+_ROOT = "/repository"
+_MANIFEST_FOLDER = "/manifest"
+_SOURCES = "/sources"
+
+
+def build_manifest_map(server: TritonServer, manifest: repository.Manifest) -> Manifest:
+    """Return the ConfigMap that carries one manifest, named for its content."""
+    name = ChildNames(server.metadata.name).manifest(manifest.digest())
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": build_metadata(server.metadata, name, "manifest"),
+        "immutable": True,
+        "data": {"manifest.json": manifest.to_json()},
+    }
+
+
+def build_sync_job(
+    server: TritonServer,
+    manifest: repository.Manifest,
+    *,
+    sequence: int,
+    attempt: int,
+    image: str,
+    image_pull_policy: str,
+) -> Manifest:
+    """Return the Job that makes a manifest true.
+
+    It runs exactly one pod: retries are the operator's, which knows what may be tried again.
+    """
+    child = ChildNames(server.metadata.name)
+    target = claim_name(server)
+    sources = sorted(source_claims(manifest) - {target})
+    metadata = build_metadata(server.metadata, child.sync_job(sequence), "sync")
+    metadata["annotations"] = {
+        names.ANNOTATION_MANIFEST: manifest.digest(),
+        names.ANNOTATION_SEQUENCE: str(sequence),
+        names.ANNOTATION_ATTEMPT: str(attempt),
+    }
+    claims = [f"--claim={target}={_ROOT}", *(f"--claim={c}={_SOURCES}/{c}" for c in sources)]
+    container = {
+        "name": "sync",
+        "image": image,
+        "imagePullPolicy": image_pull_policy,
+        "args": [
+            "sync",
+            f"--manifest={_MANIFEST_FOLDER}/manifest.json",
+            f"--root={_ROOT}",
+            *claims,
+        ],
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"memory": "1Gi"},
+        },
+        "securityContext": build_container_security(),
+        "volumeMounts": [
+            {"name": "repository", "mountPath": _ROOT},
+            {"name": "manifest", "mountPath": _MANIFEST_FOLDER, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+            *(
+                {"name": f"source-{i}", "mountPath": f"{_SOURCES}/{c}", "readOnly": True}
+                for i, c in enumerate(sources)
+            ),
+        ],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {
+            "backoffLimit": 0,
+            "template": {
+                "metadata": {"labels": build_labels(server.metadata.name, "sync")},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 5,
+                    "securityContext": build_pod_security(server.spec.pod_template),
+                    "containers": [container],
+                    "volumes": _build_volumes(child, manifest, target, sources),
+                    **build_placement(server.spec.pod_template),
+                },
+            },
+        },
+    }
+
+
+def source_claims(manifest: repository.Manifest) -> set[str]:
+    """Return the names of the claims that a manifest's ``pvc://`` sources are on."""
+    uris = (
+        version.source.uri
+        for generation in manifest.generations
+        for version in generation.versions
+        if version.source is not None
+    )
+    return {parts.netloc for parts in map(urlsplit, uris) if parts.scheme == "pvc"}
+
+
+def _build_volumes(
+    child: ChildNames, manifest: repository.Manifest, target: str, sources: list[str]
+) -> list[dict[str, Any]]:
+    return [
+        {"name": "repository", "persistentVolumeClaim": {"claimName": target}},
+        {"name": "manifest", "configMap": {"name": child.manifest(manifest.digest())}},
+        {"name": "tmp", "emptyDir": {}},
+        *(
+            {
+                "name": f"source-{i}",
+                "persistentVolumeClaim": {"claimName": c, "readOnly": True},
+            }
+            for i, c in enumerate(sources)
+        ),
+    ]

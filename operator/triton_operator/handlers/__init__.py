@@ -1,0 +1,1 @@
+"""Kopf handlers: the only code that knows kopf."""

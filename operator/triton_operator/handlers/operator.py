@@ -1,0 +1,114 @@
+"""The running operator: its connections, its queues, and what wakes which of them."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from triton_operator import names
+from triton_operator.adapters.api_client import KINDS, KubeApi
+from triton_operator.adapters.kube import KubeCluster
+from triton_operator.adapters.mirror import Mirror, ref_of, servers_of
+from triton_operator.adapters.triton import TritonPods
+from triton_operator.assigner import ModelAssigner
+from triton_operator.errors import OperatorError
+from triton_operator.handlers.queue import WorkQueue
+from triton_operator.observed import Body
+from triton_operator.ports import Key
+from triton_operator.reconciler import ServerReconciler
+from triton_operator.settings import Settings
+
+OWN_KINDS = (names.KIND_MODEL, names.KIND_SERVER)
+CHILD_KINDS = ("Deployment", "Service", "PersistentVolumeClaim", "Job", "Pod")
+CHILD_SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+
+_REFRESH_SECONDS = 600.0
+"""How often everything is listed again. A watch that was cut off for long misses deletions."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, api: KubeApi, settings: Settings) -> None:
+        self._api = api
+        self._settings = settings
+        self._mirror = Mirror()
+        self._cluster = KubeCluster(api, self._mirror)
+        self._reconciler = ServerReconciler(self._cluster, TritonPods(), settings, _now)
+        self._assigner = ModelAssigner(self._cluster, _now)
+        self._servers = WorkQueue("servers", self._reconcile)
+        self._models = WorkQueue("models", self._assign)
+        self._refreshing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, settings: Settings) -> "Operator":
+        """Connect and list everything there is: no pass may take "not seen yet" for "gone"."""
+        operator = cls(await KubeApi.connect(), settings)
+        await operator._refresh()
+        operator._refreshing = asyncio.create_task(operator._keep_fresh(), name="refresh")
+        return operator
+
+    async def stop(self) -> None:
+        """End all work and close all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        await self._models.stop()
+        await self._servers.stop()
+        await self._api.close()
+
+    def loops(self) -> dict[str, int]:
+        """Return how many servers and models have a loop."""
+        return {"servers": len(self._servers), "models": len(self._models)}
+
+    def changed(self, body: Body, *, deleted: bool = False) -> None:
+        """Take in the news of one object, and wake whom they concern."""
+        kind, namespace, name = ref_of(body)
+        before = self._mirror.get(kind, namespace, name)
+        news = self._mirror.drop(body) if deleted else self._mirror.put(body)
+        if not news:
+            return
+        servers = {*servers_of(body), *(servers_of(before) if before is not None else ())}
+        for server in servers:
+            self._servers.wake((namespace, server))
+        if kind == names.KIND_MODEL:
+            self._models.wake((namespace, name))
+        elif kind == names.KIND_SERVER:
+            for other in self._mirror.of_server(namespace, name):
+                if other["kind"] == names.KIND_MODEL:
+                    self._models.wake((namespace, other["metadata"]["name"]))
+
+    async def _reconcile(self, key: Key) -> float | None:
+        pause = await self._reconciler.reconcile(key)
+        return pause if self._cluster.server(key) is not None else None
+
+    async def _assign(self, key: Key) -> float | None:
+        await self._assigner.assign(key)
+        return None
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            try:
+                await self._refresh()
+            except OperatorError as error:
+                _logger.warning("listing everything failed: %s", error)
+
+    async def _refresh(self) -> None:
+        for kind in (*CHILD_KINDS, *OWN_KINDS):
+            for namespace in self._settings.namespaces or ("",):
+                query = {"labelSelector": CHILD_SELECTOR} if kind in CHILD_KINDS else {}
+                answer = await self._api.request("GET", KINDS[kind].path(namespace), **query)
+                listed: list[Body] = [
+                    {**item, "kind": kind, "apiVersion": KINDS[kind].api}
+                    for item in answer["items"]
+                ]
+                for body in listed:
+                    self.changed(body)
+                version = int(answer["metadata"]["resourceVersion"])
+                for body in self._mirror.missing(kind, namespace, listed, version):
+                    self.changed(body, deleted=True)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,91 @@
+"""One loop per key: passes of one key never overlap, and news that come together cost one pass."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from triton_operator.errors import InvalidSpecError, OperatorError
+from triton_operator.ports import Key
+
+_MAX_BACKOFF_SECONDS = 300.0
+_QUIET_SECONDS = 0.2
+"""Time between two passes of one key: a starting Deployment alone sends a dozen events."""
+
+
+class WorkQueue:
+    """Runs ``work`` for a key whenever it is woken, and again after the pause it asks for.
+
+    ``work`` returns the seconds until it is due again, or None when there is nothing left to do
+    for the key: then its loop ends, and the next wake starts a new one.
+    """
+
+    def __init__(self, name: str, work: Callable[[Key], Awaitable[float | None]]) -> None:
+        self._work = work
+        self._logger = logging.getLogger(f"triton_operator.{name}")
+        self._loops: dict[Key, asyncio.Task[None]] = {}
+        self._news: dict[Key, asyncio.Event] = {}
+
+    def wake(self, key: Key) -> None:
+        """Have a pass made soon."""
+        self._news.setdefault(key, asyncio.Event()).set()
+        if key not in self._loops:
+            name = f"{self._logger.name} {'/'.join(key)}"
+            self._loops[key] = asyncio.create_task(self._run(key), name=name)
+
+    def __len__(self) -> int:
+        return len(self._loops)
+
+    async def stop(self) -> None:
+        """End all loops, wherever they are: a pass may be cut off at any point."""
+        loops = list(self._loops.values())
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _run(self, key: Key) -> None:
+        news, failures = self._news[key], 0
+        try:
+            while True:
+                # Clear before reading: what comes in between makes another pass.
+                news.clear()
+                pause, failures = await self._pass(key, failures)
+                if pause is None and not news.is_set():
+                    return
+                await asyncio.sleep(_QUIET_SECONDS)
+                await _wait(news, max(0.0, (pause or 0.0) - _QUIET_SECONDS))
+        finally:
+            del self._loops[key], self._news[key]
+
+    async def _pass(self, key: Key, failures: int) -> tuple[float | None, int]:
+        what = "/".join(key)
+        try:
+            return await self._work(key), 0
+        except InvalidSpecError as error:
+            self._log(failures, "%s cannot be served as written: %s", what, error)
+            return _MAX_BACKOFF_SECONDS, failures + 1
+        except OperatorError as error:
+            pause = backoff(failures + 1)
+            self._log(failures, "%s failed, retrying: %s", what, error)
+            return pause, failures + 1
+        except Exception:
+            # A bug in one pass must not end the loop of this key for good.
+            self._logger.exception("%s: unexpected failure", what)
+            return backoff(failures + 1), failures + 1
+
+    def _log(self, failures: int, message: str, *args: object) -> None:
+        # The same failure again is not news.
+        self._logger.log(logging.DEBUG if failures else logging.WARNING, message, *args)
+
+
+def backoff(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row, with jitter."""
+    return min(_MAX_BACKOFF_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+
+
+async def _wait(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,79 @@
+"""The operator under kopf: kopf watches and keeps the watches alive, `Operator` does the work.
+
+Only event handlers are registered. Daemons and change handlers would put a finalizer or an
+annotation on every object, and with the operator away every deletion would hang on it.
+"""
+
+from typing import Any
+
+import kopf
+
+from triton_operator.adapters.api_client import KINDS
+from triton_operator.handlers.operator import CHILD_KINDS, CHILD_SELECTOR, OWN_KINDS, Operator
+from triton_operator.settings import Settings
+
+
+def run_operator() -> None:
+    """Run until the process is told to stop."""
+    settings = Settings.from_environment()
+    kopf.configure(log_format=kopf.LogFormat.PLAIN)
+    kopf.run(
+        settings=build_kopf_settings(),
+        memo=kopf.Memo(settings=settings),
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        liveness_endpoint=f"http://0.0.0.0:{settings.probe_port}/healthz",
+    )
+
+
+def build_kopf_settings() -> kopf.OperatorSettings:
+    """Return how kopf is to behave."""
+    settings = kopf.OperatorSettings()
+    # Events are ours, on transitions; a log line is not one.
+    settings.posting.enabled = False
+    # What is watched is known: no permission to read all CRDs and namespaces is needed.
+    settings.scanning.disabled = True
+    for kind in CHILD_KINDS:
+        settings.watching.label_selectors[_resource(kind)] = CHILD_SELECTOR
+    return settings
+
+
+@kopf.on.login()
+def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """Log in as the pod's service account, or as the kubeconfig says."""
+    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+
+@kopf.on.startup()
+async def start(memo: Any, **_: Any) -> None:
+    """Connect, and know everything there is, before the first event comes in."""
+    memo.operator = await Operator.start(memo.settings)
+
+
+@kopf.on.cleanup()
+async def stop(memo: Any, **_: Any) -> None:
+    """End all work."""
+    await memo.operator.stop()
+
+
+@kopf.on.probe(id="queues")
+def alive(memo: Any, **_: Any) -> dict[str, int]:
+    """Answer the liveness probe from within the event loop that does all the work."""
+    operator: Operator = memo.operator
+    return operator.loops()
+
+
+async def object_changed(event: kopf.RawEvent, memo: Any, **_: Any) -> None:
+    """Take in the news of an object that a watch sent."""
+    operator: Operator = memo.operator
+    operator.changed(event["object"], deleted=event["type"] == "DELETED")
+
+
+def _resource(kind: str) -> tuple[str, str, str]:
+    group, _, version = KINDS[kind].api.rpartition("/")
+    return (group, version, KINDS[kind].plural)
+
+
+for _kind in (*OWN_KINDS, *CHILD_KINDS):
+    kopf.on.event(*_resource(_kind), id=_kind)(object_changed)

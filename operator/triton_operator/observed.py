@@ -1,0 +1,302 @@
+"""The cluster as it was seen: objects of others, parsed at the border into small values.
+
+Nothing behind this module reads a raw Kubernetes object. Each value has a ``parse`` that takes the
+object as the API server sent it, tolerates what is missing, and never fails.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError
+
+from triton_operator import names
+from triton_operator.api.meta import ObjectMeta
+from triton_operator.api.model import TritonModel, TritonModelStatus
+from triton_operator.api.server import TritonServer, TritonServerStatus
+from triton_operator.errors import InvalidSpecError
+
+Body = Mapping[str, Any]
+"""A Kubernetes object as plain JSON."""
+
+_Status = TypeVar("_Status", TritonModelStatus, TritonServerStatus)
+
+COMPONENT_SERVER = "server"
+COMPONENT_SYNC = "sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of a server or of one of its sync Jobs."""
+
+    name: str
+    uid: str = ""
+    ip: str = ""
+    component: str = COMPONENT_SERVER
+    job: str = ""
+    revision: str = ""
+    """The revision of the pod template that it was made from."""
+    ready: bool = False
+    running: bool = False
+    terminating: bool = False
+    started_at: str = ""
+    """When the current container started, as the kubelet wrote it."""
+    unschedulable: str = ""
+    """The scheduler's message while it finds no node."""
+    unschedulable_since: datetime | None = None
+    waiting: str = ""
+    """``Reason: message`` of a container that cannot start."""
+    finished: bool = False
+    exit_code: int | None = None
+    termination_message: str = ""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a pod."""
+        meta, status = body["metadata"], body.get("status") or {}
+        labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or ()), {})
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        ended = state.get("terminated") or {}
+        scheduled = conditions.get("PodScheduled", {})
+        refused = scheduled.get("status") == "False"
+        return cls(
+            name=meta["name"],
+            uid=meta.get("uid", ""),
+            ip=status.get("podIP", ""),
+            component=labels.get(names.LABEL_COMPONENT, ""),
+            job=labels.get("batch.kubernetes.io/job-name", ""),
+            revision=annotations.get(names.ANNOTATION_REVISION, ""),
+            ready=conditions.get("Ready", {}).get("status") == "True",
+            running="running" in state,
+            terminating="deletionTimestamp" in meta,
+            started_at=(state.get("running") or {}).get("startedAt", ""),
+            unschedulable=scheduled.get("message", "unschedulable") if refused else "",
+            unschedulable_since=_time(scheduled.get("lastTransitionTime")) if refused else None,
+            waiting=_reason_and_message(waiting) if waiting else "",
+            finished=status.get("phase") in ("Succeeded", "Failed"),
+            exit_code=ended.get("exitCode"),
+            termination_message=ended.get("message", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SyncJob:
+    """One Job that was asked to make a manifest true on the claim."""
+
+    name: str
+    sequence: int
+    manifest: str
+    attempt: int = 0
+    complete: bool = False
+    failed: bool = False
+    terminating: bool = False
+    finished_at: datetime | None = None
+    message: str = ""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a Job."""
+        meta, status = body["metadata"], body.get("status") or {}
+        annotations = meta.get("annotations") or {}
+        ended = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+        final = ended.get("Complete") or ended.get("Failed") or {}
+        return cls(
+            name=meta["name"],
+            sequence=_number(annotations.get(names.ANNOTATION_SEQUENCE)),
+            manifest=annotations.get(names.ANNOTATION_MANIFEST, ""),
+            attempt=_number(annotations.get(names.ANNOTATION_ATTEMPT)),
+            complete="Complete" in ended,
+            failed="Failed" in ended,
+            terminating="deletionTimestamp" in meta,
+            finished_at=_time(final.get("lastTransitionTime")),
+            message=_reason_and_message(final) if final else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The Deployment of a server, as its controller reports it."""
+
+    exists: bool = False
+    observed: bool = False
+    """The controller has seen the latest spec."""
+    desired: int = 0
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+    stalled: str = ""
+    """The controller's message once the progress deadline is over."""
+    refused: str = ""
+    """Why the controller could not make pods (quota, admission)."""
+
+    @classmethod
+    def parse(cls, body: Body | None) -> Self:
+        """Read a Deployment; ``None`` is one that does not exist."""
+        if body is None:
+            return cls()
+        spec, status = body.get("spec") or {}, body.get("status") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure")
+        generation = body["metadata"].get("generation", 0)
+        return cls(
+            exists=True,
+            observed=status.get("observedGeneration", 0) >= generation,
+            desired=spec.get("replicas", 1),
+            replicas=status.get("replicas", 0),
+            updated=status.get("updatedReplicas", 0),
+            ready=status.get("readyReplicas", 0),
+            stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
+            refused=_reason_and_message(failure) if failure else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A ``TritonModel`` as stored; its spec may be one that the operator cannot read."""
+
+    meta: ObjectMeta
+    status: TritonModelStatus
+    spec: TritonModel | None = None
+    error: InvalidSpecError | None = None
+    server_name: str = ""
+    owns_server: bool = True
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a model; what cannot be read becomes ``error``."""
+        meta = ObjectMeta.model_validate(body["metadata"])
+        status = _status(TritonModelStatus, body)
+        reference = ((body.get("spec") or {}).get("serverRef") or {}).get("name")
+        try:
+            model, error = TritonModel.parse(body), None
+        except InvalidSpecError as refused:
+            model, error = None, refused
+        return cls(
+            meta=meta,
+            status=status,
+            spec=model,
+            error=error,
+            server_name=reference or meta.name,
+            owns_server=reference is None,
+        )
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return (self.meta.namespace, self.meta.name)
+
+    @property
+    def folder(self) -> str:
+        """The name that clients use, which is the folder's name in the repository."""
+        if self.spec is not None:
+            return self.spec.model_name
+        return self.status.model_name or self.meta.name
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """A ``TritonServer`` as stored; its spec may be one that the operator cannot read."""
+
+    meta: ObjectMeta
+    status: TritonServerStatus
+    spec: TritonServer | None = None
+    error: InvalidSpecError | None = None
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a server; what cannot be read becomes ``error``."""
+        try:
+            server, error = TritonServer.parse(body), None
+        except InvalidSpecError as refused:
+            server, error = None, refused
+        return cls(
+            meta=ObjectMeta.model_validate(body["metadata"]),
+            status=_status(TritonServerStatus, body),
+            spec=server,
+            error=error,
+        )
+
+    def owner(self) -> tuple[str, str] | None:
+        """Return uid and name of the ``TritonModel`` that this server belongs to, if any."""
+        for reference in self.meta.owner_references:
+            if reference.kind == names.KIND_MODEL and reference.controller:
+                return (reference.uid, reference.name)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerWorld:
+    """All that one pass over one server decides on."""
+
+    server: ServerRecord | None
+    models: tuple[ModelRecord, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    jobs: tuple[SyncJob, ...] = ()
+    children: Mapping[tuple[str, str], Body] = field(default_factory=dict)
+    """Live children by kind and name."""
+
+    def child(self, kind: str, name: str) -> Body | None:
+        """Return a live child, or None."""
+        return self.children.get((kind, name))
+
+    def server_pods(self) -> Iterator[Pod]:
+        """Yield the pods that run Triton."""
+        return (pod for pod in self.pods if pod.component == COMPONENT_SERVER)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """One version of one model as a pod's repository index lists it."""
+
+    version: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What one pod says about one model."""
+
+    versions: tuple[ServedVersion, ...] = ()
+    config_hash: str | None = None
+    """The hash in the config that the pod serves now; None when it serves none of ours."""
+
+    @property
+    def ready_versions(self) -> tuple[int, ...]:
+        """The versions that answer requests, ascending."""
+        return tuple(
+            sorted(int(v.version) for v in self.versions if v.state == "READY" and v.version)
+        )
+
+    @property
+    def reason(self) -> str:
+        """Triton's own words on why a version is not served, joined; empty when there are none."""
+        return "; ".join(v.reason for v in self.versions if v.reason and v.reason != "unloaded")
+
+
+Served = Mapping[str, ServedModel]
+"""What one pod serves, by model name."""
+
+
+def _reason_and_message(value: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, (value.get("reason", ""), value.get("message", ""))))
+
+
+def _number(value: str | None) -> int:
+    return int(value) if value and value.isdigit() else 0
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+def _status(kind: type[_Status], body: Body) -> _Status:
+    try:
+        return kind.model_validate(body.get("status") or {})
+    except ValidationError:
+        # Written by another release or by hand: the next status we write replaces it.
+        return kind()

@@ -1,0 +1,11 @@
+"""Pure decisions: from specs and what was observed to what is to be done and said.
+
+Nothing here does I/O or asks the time. One pass over a server goes through these in turn:
+
+* :mod:`acceptance` — which models can be served as written, and why not (:mod:`ensembles`);
+* :mod:`models` — which generation of each model the repository should link to;
+* :mod:`sync` — whether a Job has made that true on the claim;
+* :mod:`loads` — what to load and unload on which pod;
+* :mod:`model_status`, :mod:`server_status` — what to tell the user;
+* :mod:`events` — which of it is news.
+"""

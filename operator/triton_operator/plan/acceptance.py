@@ -1,0 +1,141 @@
+"""Which models of a server can be served as written; what needs more than one object to say."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+
+from triton_operator.api.model import TritonModel
+from triton_operator.api.server import TritonServer
+from triton_operator.errors import InvalidSpecError
+from triton_operator.observed import ModelRecord
+from triton_operator.plan.ensembles import check_ensemble, is_ensemble
+from triton_operator.repository.config_pbtxt import build_config, render, with_hash
+from triton_operator.repository.manifest import (
+    Generation,
+    SourceRef,
+    VersionContent,
+    generation_hash,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A model that can be served, and what is to be served."""
+
+    record: ModelRecord
+    model: TritonModel
+    config: ModelConfig
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A model that cannot be served as written."""
+
+    record: ModelRecord
+    reason: str
+    message: str
+
+
+Verdict = Accepted | Rejected
+
+
+def judge_models(server: TritonServer, records: Iterable[ModelRecord]) -> tuple[Verdict, ...]:
+    """Return the verdict on every model of a server, in the order of their creation."""
+    ordered = sorted(records, key=lambda r: (str(r.meta.creation_timestamp), r.meta.name))
+    alone = _refuse_twins([_judge_alone(server, record) for record in ordered])
+    verdicts: tuple[Verdict, ...] = tuple(alone)
+    while True:
+        # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
+        judged = tuple(_judge_ensemble(verdict, _configs(verdicts)) for verdict in verdicts)
+        if len(_configs(judged)) == len(_configs(verdicts)):
+            return judged
+        verdicts = judged
+
+
+def _configs(verdicts: Iterable[Verdict]) -> dict[str, ModelConfig]:
+    return {v.model.model_name: v.config for v in verdicts if isinstance(v, Accepted)}
+
+
+def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
+    if record.spec is None:
+        error = record.error or InvalidSpecError("the spec cannot be read")
+        return Rejected(record, error.reason, str(error))
+    model = record.spec
+    try:
+        config = build_config(model.spec, model.model_name)
+    except InvalidSpecError as error:
+        return Rejected(record, error.reason, str(error))
+    if config.response_cache.enable and server.spec.response_cache is None:
+        message = (
+            f"config.responseCache is on, but TritonServer {server.metadata.name!r} has no"
+            " response cache; set its spec.responseCache or take config.responseCache out"
+        )
+        return Rejected(record, "ResponseCacheOff", message)
+    if problem := _check_gpus(config, server):
+        return Rejected(record, "GPUNotAvailable", problem)
+    return Accepted(record, model, config, _build_generation(model, config))
+
+
+def _check_gpus(config: ModelConfig, server: TritonServer) -> str | None:
+    gpus = server.spec.gpus
+    for index, group in enumerate(config.instance_group):
+        where = f"config.instanceGroup[{index}]"
+        if group.kind == ModelInstanceGroup.KIND_GPU and gpus == 0:
+            return (
+                f"{where}.kind is KIND_GPU, but TritonServer {server.metadata.name!r} has no GPU"
+                " (spec.gpus: 0); use KIND_CPU or give the server a GPU"
+            )
+        beyond = [gpu for gpu in group.gpus if gpu >= gpus]
+        if beyond:
+            return (
+                f"{where}.gpus names GPU {beyond[0]}, but pods of TritonServer"
+                f" {server.metadata.name!r} see only {gpus} (spec.gpus), counted from 0"
+            )
+    return None
+
+
+def _refuse_twins(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    taken: dict[str, str] = {}
+    judged: list[Verdict] = []
+    for verdict in verdicts:
+        folder = verdict.record.folder
+        first = taken.setdefault(folder, verdict.record.meta.name)
+        if isinstance(verdict, Accepted) and first != verdict.record.meta.name:
+            message = (
+                f"modelName {folder!r} is taken on this server by TritonModel {first!r};"
+                " choose another spec.modelName or another server"
+            )
+            judged.append(Rejected(verdict.record, "ModelNameTaken", message))
+        else:
+            judged.append(verdict)
+    return judged
+
+
+def _judge_ensemble(verdict: Verdict, configs: Mapping[str, ModelConfig]) -> Verdict:
+    if not isinstance(verdict, Accepted) or not is_ensemble(verdict.config):
+        return verdict
+    if problem := check_ensemble(verdict.model.model_name, configs):
+        return Rejected(verdict.record, "InvalidEnsemble", problem)
+    return verdict
+
+
+def _build_generation(model: TritonModel, config: ModelConfig) -> Generation:
+    versions = tuple(
+        VersionContent(
+            version=version.version,
+            source=SourceRef(version.source.uri, version.source.sha256) if version.source else None,
+            files=dict(version.files),
+        )
+        for version in model.spec.versions
+    )
+    files = dict(model.spec.files)
+    digest = generation_hash(render(config), files, versions)
+    return Generation(
+        object=model.metadata.name,
+        hash=digest,
+        config=render(with_hash(config, digest)),
+        files=files,
+        versions=versions,
+    )

@@ -1,0 +1,46 @@
+"""Which changes of a status are news: one Event a transition, none for what stays as it is."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from triton_operator.api.conditions import Condition, ConditionType
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.api.server import TritonServerStatus
+
+_PASSING = frozenset({"Syncing", "Loading", "NoReadyPods", "PodsStarting", "Complete"})
+"""Reasons of a condition that is simply on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One piece of news about an object."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def find_events(
+    before: TritonModelStatus | TritonServerStatus, after: TritonModelStatus | TritonServerStatus
+) -> tuple[Event, ...]:
+    """Return what is new in a status: Ready that came, or the reason why it went or is away."""
+    old, new = _ready(before), _ready(after)
+    if new is None or _same(old, new):
+        return ()
+    if new.status == "True":
+        return (Event("Normal", new.reason, new.message),)
+    if new.reason in _PASSING:
+        return ()
+    return (Event("Warning", new.reason, new.message),)
+
+
+def _ready(status: TritonModelStatus | TritonServerStatus) -> Condition | None:
+    return next((c for c in status.conditions if c.type == ConditionType.READY), None)
+
+
+def _same(old: Condition | None, new: Condition) -> bool:
+    if old is None or old.status != new.status:
+        return False
+    if new.status == "True":
+        return True
+    return (old.reason, old.observed_generation) == (new.reason, new.observed_generation)

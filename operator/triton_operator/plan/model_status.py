@@ -1,0 +1,218 @@
+"""What to tell about one model: conditions, counts, where it is served, what failed last."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
+from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
+from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
+from triton_operator.plan.acceptance import Rejected
+from triton_operator.plan.loads import serves
+from triton_operator.plan.models import ModelPlan
+from triton_operator.plan.sync import SyncPlan, SyncState
+
+_HTTP_PORT, _GRPC_PORT = 8000, 8001
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pod that would not serve a generation."""
+
+    reason: str
+    message: str
+    """Triton's own error, where it said one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What was seen of a server in one pass, as far as its models are concerned."""
+
+    server: str
+    namespace: str
+    revision: str
+    """The revision of up-to-date pods."""
+    pods: Mapping[Pod, Served | None]
+    """All pods of the server; None for one that did not answer."""
+    sync: SyncPlan
+    refusals: Mapping[str, Refusal]
+    """By object, for the generation that is wanted."""
+    blocked: str = ""
+    """Why no pod is ready, in the words of the scheduler or the kubelet."""
+
+    def current(self) -> dict[Pod, Served | None]:
+        """Return the ready pods of the current revision."""
+        return {p: s for p, s in self.pods.items() if p.ready and p.revision == self.revision}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One condition before it is dated."""
+
+    type: ConditionType
+    good: bool
+    reason: str
+    message: str = ""
+
+
+def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonModelStatus:
+    """Return the status of a model that its server has taken."""
+    before = plan.record.status
+    current = seen.current()
+    serving = [p for p, served in current.items() if served is not None and serves(served, plan)]
+    everywhere = bool(current) and len(serving) == len(current)
+    up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
+    failure = _failure(plan, seen, now)
+    findings: tuple[_Finding, ...] = (
+        _accepted(plan),
+        _synced(plan, seen, everywhere),
+        _loaded(plan, seen, len(serving), len(current), failure if not up_to_date else None),
+    )
+    ready = next((f for f in findings if not f.good), None)
+    count = f"{len(serving)} of {len(current)} ready pods serve it"
+    findings = (
+        *findings,
+        _Finding(ConditionType.READY, True, "Serving", count)
+        if ready is None
+        else _Finding(ConditionType.READY, False, ready.reason, ready.message),
+    )
+    good = plan.link if everywhere and plan.link else plan.good
+    return TritonModelStatus(
+        observed_generation=plan.record.meta.generation,
+        conditions=_date(plan.record, findings, now),
+        model_name=plan.folder,
+        server=seen.server,
+        config_hash=good or "",
+        loaded_replicas=len(serving),
+        replicas=len(current),
+        loaded=f"{len(serving)}/{len(current)}",
+        versions=_versions(plan, current),
+        urls=_urls(plan.folder, seen),
+        transition=_transition(plan, failure, up_to_date=up_to_date),
+        last_failure=failure or before.last_failure,
+        sync=None,
+    )
+
+
+def report_unserved(
+    record: ModelRecord, reason: str, message: str, *, now: datetime
+) -> TritonModelStatus:
+    """Return the status of a model that no server has taken; what it served before is kept."""
+    findings = (
+        _Finding(ConditionType.ACCEPTED, False, reason, message),
+        _Finding(ConditionType.READY, False, reason, message),
+    )
+    return record.status.model_copy(
+        update={
+            "observed_generation": record.meta.generation,
+            "conditions": _date(record, findings, now),
+            "transition": "InvalidSpec",
+            "loaded": "0/0",
+            "loaded_replicas": 0,
+            "replicas": 0,
+        }
+    )
+
+
+def _accepted(plan: ModelPlan) -> _Finding:
+    if isinstance(plan.verdict, Rejected):
+        kept = "; what was served before keeps serving" if plan.good else ""
+        message = f"{plan.verdict.message}{kept}"
+        return _Finding(ConditionType.ACCEPTED, False, plan.verdict.reason, message)
+    return _Finding(ConditionType.ACCEPTED, True, "Valid")
+
+
+def _synced(plan: ModelPlan, seen: Assessment, everywhere: bool) -> _Finding:
+    sync = seen.sync
+    if everywhere or plan.refusal is not None:
+        # What a pod serves, or has tried, must have been on the claim.
+        return _Finding(ConditionType.SYNCED, True, "Synced")
+    if known := sync.failures.get(plan.object):
+        return _Finding(ConditionType.SYNCED, False, known.reason, known.message)
+    match sync.state:
+        case SyncState.DONE:
+            return _Finding(ConditionType.SYNCED, True, "Synced")
+        case SyncState.FAILED:
+            return _Finding(ConditionType.SYNCED, False, "SyncFailed", sync.message)
+    before = {c.type: c for c in plan.record.status.conditions}.get(ConditionType.SYNCED)
+    if sync.retrying and before is not None and before.status == "False":
+        # The same failure is being tried again: not news until it ends.
+        return _Finding(ConditionType.SYNCED, False, before.reason, before.message)
+    message = "its files are being written to the repository"
+    detail = f"{message}: {sync.message}" if sync.message else message
+    return _Finding(ConditionType.SYNCED, False, "Syncing", detail)
+
+
+def _loaded(
+    plan: ModelPlan, seen: Assessment, serving: int, current: int, failure: LastFailure | None
+) -> _Finding:
+    if plan.refusal is not None and plan.good is not None:
+        message = f"{plan.refusal.message}; generation {plan.good} keeps serving"
+        return _Finding(ConditionType.LOADED, False, "BlockedByFailedLoad", message)
+    if failure is not None:
+        message = f"{serving} of {current} ready pods serve it: {failure.message}"
+        return _Finding(ConditionType.LOADED, False, "LoadFailed", message)
+    if not current:
+        message = seen.blocked or "no pod of the server is ready yet"
+        return _Finding(ConditionType.LOADED, False, "NoReadyPods", message)
+    if serving < current:
+        message = f"{serving} of {current} ready pods serve it"
+        return _Finding(ConditionType.LOADED, False, "Loading", message)
+    return _Finding(ConditionType.LOADED, True, "Loaded", f"on {serving} of {current} ready pods")
+
+
+def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:
+    """Return the failure that the wanted generation has now, dated when it was first seen."""
+    if plan.refusal is not None and plan.object not in seen.refusals:
+        return plan.refusal
+    refusal = seen.refusals.get(plan.object)
+    if refusal is None or plan.wanted is None:
+        return None
+    failure = LastFailure(
+        reason=refusal.reason, message=refusal.message, time=now, config_hash=plan.wanted
+    )
+    before = plan.record.status.last_failure
+    if before is not None and before.model_copy(update={"time": now}) == failure:
+        return before
+    return failure
+
+
+def _transition(plan: ModelPlan, failure: LastFailure | None, *, up_to_date: bool) -> str:
+    if isinstance(plan.verdict, Rejected):
+        return "InvalidSpec"
+    if up_to_date:
+        return "UpToDate"
+    return "BlockedByFailedLoad" if failure is not None else "InProgress"
+
+
+def _versions(plan: ModelPlan, current: Mapping[Pod, Served | None]) -> tuple[int, ...]:
+    found = [
+        set(served.get(plan.folder, ServedModel()).ready_versions)
+        for served in current.values()
+        if served is not None
+    ]
+    return tuple(sorted(set.intersection(*found))) if found else ()
+
+
+def _urls(folder: str, seen: Assessment) -> ModelUrls:
+    host = f"{seen.server}.{seen.namespace}.svc"
+    return ModelUrls(
+        http=f"http://{host}:{_HTTP_PORT}/v2/models/{folder}", grpc=f"{host}:{_GRPC_PORT}"
+    )
+
+
+def _date(
+    record: ModelRecord, findings: tuple[_Finding, ...], now: datetime
+) -> tuple[Condition, ...]:
+    conditions = (
+        Condition(
+            type=finding.type,
+            status="True" if finding.good else "False",
+            reason=finding.reason,
+            message=finding.message,
+            observed_generation=record.meta.generation,
+            last_transition_time=now,
+        )
+        for finding in findings
+    )
+    return merge_conditions(record.status.conditions, conditions, now=now)

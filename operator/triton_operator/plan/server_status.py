@@ -1,0 +1,139 @@
+"""What to tell about a server: its pods, what keeps them from running, what it serves."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from triton_operator import names
+from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
+from triton_operator.api.server import TritonServerStatus
+from triton_operator.errors import OperatorError
+from triton_operator.observed import Pod, ServerRecord, Workload
+from triton_operator.plan.models import ModelPlan
+
+SCHEDULING_PATIENCE_SECONDS = 5.0
+"""A pod made together with its claim is unschedulable until the claim is bound."""
+
+
+def assess_server(
+    record: ServerRecord,
+    workload: Workload,
+    pods: Iterable[Pod],
+    plans: Iterable[ModelPlan],
+    *,
+    revision: str,
+    limit: str,
+    now: datetime,
+) -> TritonServerStatus:
+    """Return the status of a server whose children were applied.
+
+    ``limit`` says why there are other replicas than were asked for; empty if there are not.
+    """
+    living = [pod for pod in pods if not pod.terminating and not pod.finished]
+    ready = sum(pod.ready for pod in living)
+    outdated = sum(pod.revision != revision for pod in living)
+    wanted = workload.desired
+    counts = f"{ready} of {wanted} pods ready"
+    stuck = explain_stuck(living, workload, now=now)
+    complete = workload.observed and ready == wanted == len(living) and not outdated
+    rolling = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
+    unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
+    if unplaced and not limit:
+        limit = f"{unplaced} of {wanted} pods cannot be scheduled: {stuck}"
+
+    def judge(kind: ConditionType, holds: bool, reason: str, message: str) -> Condition:
+        return _condition(record, kind, holds=holds, reason=reason, message=message, now=now)
+
+    waiting = ("Unschedulable" if unplaced else "PodsFailing") if stuck else "PodsStarting"
+    conditions = (
+        judge(ConditionType.ACCEPTED, True, "Valid", ""),
+        judge(ConditionType.AVAILABLE, ready > 0, "PodsReady" if ready else waiting, counts),
+        judge(
+            ConditionType.PROGRESSING,
+            not complete and not stuck,
+            "Complete" if complete else waiting,
+            stuck or rolling,
+        ),
+        judge(
+            ConditionType.READY,
+            complete,
+            "AllPodsReady" if complete else waiting,
+            f"{counts}: {stuck}" if stuck else rolling,
+        ),
+        judge(
+            ConditionType.SCALING_LIMITED,
+            bool(limit),
+            (("Unschedulable" if unplaced else "AutoscalerInactive") if limit else "NotLimited"),
+            limit,
+        ),
+    )
+    return TritonServerStatus(
+        observed_generation=record.meta.generation,
+        conditions=merge_conditions(record.status.conditions, conditions, now=now),
+        replicas=workload.replicas,
+        ready_replicas=ready,
+        ready=f"{ready}/{wanted}",
+        selector=f"{names.LABEL_SERVER}={record.meta.name},{names.LABEL_COMPONENT}=server",
+        models=tuple(sorted(plan.folder for plan in plans)),
+        autoscaling=record.status.autoscaling,
+    )
+
+
+def assess_server_failure(
+    record: ServerRecord, error: OperatorError, *, accepted: bool, now: datetime
+) -> TritonServerStatus:
+    """Return the status of a server whose pass failed; what is not touched is kept."""
+    failed = (ConditionType.READY,) if accepted else (ConditionType.READY, ConditionType.ACCEPTED)
+    changed = [
+        _condition(record, each, holds=False, reason=error.reason, message=str(error), now=now)
+        for each in failed
+    ]
+    touched = {condition.type for condition in changed}
+    kept = (c for c in record.status.conditions if c.type not in touched)
+    return record.status.model_copy(
+        update={
+            "observed_generation": record.meta.generation,
+            "conditions": merge_conditions(record.status.conditions, (*kept, *changed), now=now),
+        }
+    )
+
+
+def is_unschedulable(pod: Pod, *, now: datetime) -> bool:
+    """Return whether a pod finds no node; a new claim's binding is given a moment first."""
+    since = pod.unschedulable_since
+    patience = (now - since).total_seconds() < SCHEDULING_PATIENCE_SECONDS if since else False
+    return bool(pod.unschedulable) and not patience
+
+
+def explain_stuck(pods: Iterable[Pod], workload: Workload, *, now: datetime) -> str:
+    """Return why pods cannot start, in the words of who keeps them; empty when nothing does."""
+    pods = tuple(pods)
+    said = [
+        *(pod.unschedulable for pod in pods if is_unschedulable(pod, now=now)),
+        *(pod.waiting for pod in pods if not pod.waiting.startswith(_PASSING)),
+        workload.refused,
+        workload.stalled,
+    ]
+    return next(filter(None, said), "")
+
+
+_PASSING = ("ContainerCreating", "PodInitializing")
+"""What every pod waits for once."""
+
+
+def _condition(
+    record: ServerRecord,
+    kind: ConditionType,
+    *,
+    holds: bool,
+    reason: str,
+    message: str,
+    now: datetime,
+) -> Condition:
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=reason,
+        message=message,
+        observed_generation=record.meta.generation,
+        last_transition_time=now,
+    )

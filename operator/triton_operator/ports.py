@@ -1,0 +1,88 @@
+"""What a pass needs from the outside world."""
+
+from datetime import datetime
+from typing import Protocol
+
+from triton_operator.api.meta import ObjectMeta
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.api.server import TritonServerStatus
+from triton_operator.desired.metadata import Manifest
+from triton_operator.observed import ModelRecord, Pod, Served, ServerRecord, ServerWorld
+from triton_operator.plan.events import Event
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class Cluster(Protocol):
+    """The Kubernetes API, as this operator uses it.
+
+    Every method may raise ``ClusterError``. Reads come from a mirror that watches keep fresh; a
+    write is in the mirror when its method returns.
+    """
+
+    def observe(self, server: Key) -> ServerWorld:
+        """Return what is known of a server, its models, children and pods."""
+
+    def model(self, key: Key) -> ModelRecord | None:
+        """Return a model."""
+
+    def server(self, key: Key) -> ServerRecord | None:
+        """Return a server."""
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Make an object hold a manifest's fields; no request if it does already.
+
+        Raises ``NameTakenError`` when an object of that name is not this owner's.
+        """
+
+    async def create(self, manifest: Manifest) -> None:
+        """Create an object that never changes; one that exists and is ours is fine."""
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and what it owns; one that is gone is fine."""
+
+    async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
+        """Return the key of a server's model-control API; made if there is none.
+
+        ``new`` says that the server has no children yet, so that looking for one is not worth it.
+        """
+
+    async def write_status(
+        self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus
+    ) -> None:
+        """Replace the status of a model or server; one that is gone is fine."""
+
+    async def set_finalizers(
+        self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
+    ) -> None:
+        """Replace the finalizers of an object."""
+
+    async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
+        """Attach an Event to an object."""
+
+    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
+        """Return what a pod logged in the last seconds."""
+
+
+class ModelServers(Protocol):
+    """Triton's HTTP API on single pods.
+
+    Every method may raise ``ServerUnreachableError``.
+    """
+
+    async def observe(self, pod: Pod, key: str) -> Served:
+        """Return what a pod serves, by its own word."""
+
+    async def load(self, pod: Pod, key: str, model: str, *, timeout_seconds: float) -> str | None:
+        """Make a pod load a model; return Triton's refusal, or None if it claims success."""
+
+    async def unload(self, pod: Pod, key: str, model: str) -> str | None:
+        """Make a pod unload a model; return Triton's refusal, or None if it claims success."""
+
+
+class Clock(Protocol):
+    """The time, so that tests can set it."""
+
+    def __call__(self) -> datetime:
+        """Return the time now, in UTC."""
