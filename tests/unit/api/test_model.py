@@ -98,6 +98,11 @@ def test_a_file_has_one_printable_name(path: str) -> None:
         TritonModel.parse(model(files={path: ""}))
 
 
+def test_a_file_is_not_a_folder_too() -> None:
+    with pytest.raises(InvalidSpecError, match="rename one"):
+        TritonModel.parse(model(files={"a": "", "a/b": ""}))
+
+
 def test_a_name_does_not_end_in_a_line_break() -> None:
     with pytest.raises(InvalidSpecError, match="modelName"):
         TritonModel.parse(model(modelName="a\n"))
