@@ -66,6 +66,7 @@ def _scalars(annotation: Any, *, path: bool, metadata: Any) -> st.SearchStrategy
     if annotation is int:
         return st.integers(_bound(metadata, "ge", -(2**31)), _bound(metadata, "le", 2**31 - 1))
     if annotation is float:
-        return st.floats(allow_nan=False, allow_infinity=False, width=32)
+        low, high = _bound(metadata, "ge", None), _bound(metadata, "le", None)
+        return st.floats(low, high, allow_nan=False, allow_infinity=False)
     assert annotation is str, annotation
     return PATHS if path else TEXTS

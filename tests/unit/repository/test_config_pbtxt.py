@@ -73,7 +73,7 @@ def test_equal_configs_render_to_equal_texts_whatever_the_order_of_their_maps() 
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages_of(ModelConfig))
 def test_every_config_survives_protobuf_and_text(config: ProtoMessage) -> None:
     assert isinstance(config, ModelConfig)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from triton_operator.api.model_config.message import (
     Dims,
-    Float,
+    Double,
     Int32,
     Int64,
     Name,
@@ -189,7 +189,7 @@ class MetricIdentifier(ProtoMessage):
 class HistogramOptions(ProtoMessage):
     """Settings of a histogram."""
 
-    buckets: Annotated[tuple[Float, ...], Field(max_length=128)] = ()
+    buckets: Annotated[tuple[Double, ...], Field(max_length=128)] = ()
     """Upper bounds of the buckets, in rising order."""
 
 

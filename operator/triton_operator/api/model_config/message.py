@@ -19,7 +19,9 @@ UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1), Schema({"format": "int64"})]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), Schema({"format": "int64"})]
 UInt64 = Annotated[int, Field(ge=0, le=2**63 - 1), Schema({"format": "int64"})]
 """As far as Kubernetes' JSON goes: its integers are signed."""
-Float = Annotated[float, Field(allow_inf_nan=False)]
+Float = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]
+"""A single-precision number; the largest ones do not survive protobuf's JSON."""
+Double = Annotated[float, Field(allow_inf_nan=False)]
 
 Name = Annotated[str, Field(max_length=256)]
 """A name of something inside a model: a tensor, a policy, an agent."""
