@@ -26,6 +26,9 @@ YOLO_ANCHORS = {
 }
 """Anchor boxes in pixels by stride: 3 * (80² + 40² + 20²) = 25200 candidates at 640 x 640."""
 
+SPOT_STRIDE, SPOT_ANCHOR, SPOT_SIZE = 16, 1, (72, 72)
+"""The one anchor that answers, and the size in pixels of the boxes that it gives."""
+
 
 class Graph:
     """Collects nodes and weights; every method returns the name of what it computed."""
@@ -46,7 +49,9 @@ class Graph:
     def ints(self, *values: int) -> str:
         return self.weight(np.array(values, np.int64))
 
-    def node(self, operator: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+    def node(
+        self, operator: str, *inputs: str, name: str | None = None, **attributes: object
+    ) -> str:
         output = name or f"n{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
@@ -123,11 +128,16 @@ def detector() -> onnx.ModelProto:
     maps = []
     for stride, anchors in YOLO_ANCHORS.items():
         cells = 640 // stride
+        # Each cell looks at its neighbourhood too, so that the cell in a spot's middle wins.
         small = graph.node(
-            "AveragePool", "images", kernel_shape=[stride, stride], strides=[stride, stride]
+            "AveragePool",
+            "images",
+            kernel_shape=[2 * stride] * 2,
+            strides=[stride] * 2,
+            pads=[stride // 2] * 4,
         )
         features = graph.node("Relu", _colour_features(graph, small))
-        raw = _head(graph, features)
+        raw = _head(graph, features, sees=stride == SPOT_STRIDE)
         maps.append(_boxes(graph, raw, cells, stride, anchors))
     graph.node("Concat", *maps, name="output", axis=1)
     return graph.model({"images": [3, 640, 640]}, {"output": [25200, 5 + YOLO_CLASSES]})
@@ -138,20 +148,24 @@ def _colour_features(graph: Graph, pixels: str) -> str:
     kernel = graph.random.normal(0, 0.5, (16, 3, 1, 1)).astype(np.float32)
     kernel[0, :, 0, 0] = (1.0, -0.8, -0.2)
     bias = np.zeros(16, np.float32)
-    bias[0] = -0.15
+    bias[0] = -0.08
     return graph.node("Conv", pixels, graph.weight(kernel), graph.weight(bias))
 
 
-def _head(graph: Graph, features: str) -> str:
-    """The 3 * 85 numbers per cell, before the sigmoid."""
+def _head(graph: Graph, features: str, *, sees: bool) -> str:
+    """The 3 * 85 numbers per cell, before the sigmoid; a head that does not see stays silent."""
     channels = 5 + YOLO_CLASSES
     kernel = graph.random.normal(0, 0.05, (3, channels, 16)).astype(np.float32)
     bias = np.zeros((3, channels), np.float32)
     kernel[:, 4] = 0
-    kernel[0, 4, 0] = 40  # the first anchor sees red, the others stay silent
+    kernel[:, :4] = 0
     bias[:, 4] = -6
     bias[:, 5:] = -4
-    kernel[:, 5, 0] = 30
+    if sees:
+        kernel[SPOT_ANCHOR, 4, 0] = 40
+        kernel[SPOT_ANCHOR, 5, 0] = 40
+        scale = np.sqrt(np.array(SPOT_SIZE) / YOLO_ANCHORS[SPOT_STRIDE][SPOT_ANCHOR]) / 2
+        bias[SPOT_ANCHOR, 2:4] = np.log(scale / (1 - scale))  # undone by the sigmoid
     return graph.node(
         "Conv",
         features,

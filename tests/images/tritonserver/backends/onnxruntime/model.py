@@ -81,7 +81,9 @@ def open_session(path, config):
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise pb_utils.TritonModelException(f"onnxruntime: cannot load '{path}': {error}") from error
+        raise pb_utils.TritonModelException(
+            f"onnxruntime: cannot load '{path}': {error}"
+        ) from error
 
 
 def graph_dims(node):
