@@ -20,8 +20,8 @@ class ModelAssigner:
         self._cluster = cluster
         self._now = clock
 
-    async def assign(self, key: Key) -> None:
-        """Make one pass.
+    async def assign(self, key: Key) -> Key | None:
+        """Make one pass; return the server that was made for the model, if one was.
 
         Raises
         ------
@@ -31,11 +31,12 @@ class ModelAssigner:
         """
         record = self._cluster.model(key)
         if record is None or record.meta.deletion_timestamp is not None:
-            return
+            return None
         server = self._cluster.server((record.meta.namespace, record.server_name))
         try:
             if record.spec is not None and record.owns_server:
                 await self._own(record, record.spec, server)
+                return key if server is None else None
             elif server is None:
                 await self._report(record, *_explain_missing(record))
             else:
@@ -43,6 +44,7 @@ class ModelAssigner:
         except OperatorError as error:
             await self._report(record, error.reason, str(error))
             raise
+        return None
 
     async def _own(
         self, record: ModelRecord, model: TritonModel, server: ServerRecord | None

@@ -59,7 +59,7 @@ class Cluster(Protocol):
         """Replace the finalizers of an object."""
 
     async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
-        """Attach an Event to an object."""
+        """Attach an Event to an object; one that cannot be written is only logged."""
 
     async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
         """Return what a pod logged in the last seconds."""

@@ -339,18 +339,11 @@ class ServerReconciler:
         if sync is not None and not done and waited < _RELEASE_SECONDS:
             return min(sync.retry_in or _RELEASE_SECONDS, _RELEASE_SECONDS - waited)
         if not done:
-            await self._record_failed_release(record, left + problem)
+            event = Event("Warning", "FilesLeft", left + problem)
+            await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
         rest = tuple(each for each in record.meta.finalizers if each != names.FINALIZER)
         await self._cluster.set_finalizers(names.KIND_SERVER, record.meta, rest)
         return self._settings.resync_seconds
-
-    async def _record_failed_release(self, record: ServerRecord, message: str) -> None:
-        try:
-            event = Event("Warning", "FilesLeft", message)
-            await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
-        except OperatorError:
-            # The namespace is going away: there is nobody left to tell.
-            return
 
     # ---- reports --------------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
 """`triton_operator.ports.Cluster` over a real API server."""
 
 import json
+import logging
 import os
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 from triton_operator import names
 from triton_operator.adapters.api_client import APPLY, JSON_PATCH, KINDS, MERGE_PATCH, KubeApi
@@ -22,6 +24,8 @@ from triton_operator.ports import Key
 
 _CHILDREN = frozenset({"Deployment", "Service", "PersistentVolumeClaim"})
 _NOTE_LENGTH = 1024
+
+_logger = logging.getLogger(__name__)
 
 
 class KubeCluster:
@@ -177,10 +181,11 @@ class KubeCluster:
 
     async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
         """Attach an Event to an object."""
+        name = f"{meta.name}.{uuid4().hex[:16]}"
         body = {
             "apiVersion": KINDS["Event"].api,
             "kind": "Event",
-            "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
+            "metadata": {"name": name, "namespace": meta.namespace},
             "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "type": event.type,
             "reason": event.reason,
@@ -196,7 +201,11 @@ class KubeCluster:
                 "uid": meta.uid,
             },
         }
-        await self._api.request("POST", KINDS["Event"].path(meta.namespace), body=body)
+        try:
+            await self._api.request("POST", KINDS["Event"].path(meta.namespace), body=body)
+        except ClusterError as error:
+            # The status says the same: no pass may fail for want of an Event.
+            _logger.warning("Event %s for %s: %s", event.reason, meta.name, error)
 
     async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
         """Return what a pod's server logged in the last seconds."""

@@ -14,6 +14,7 @@ from triton_operator.repository import manifest as repository
 _ROOT = "/repository"
 _MANIFEST_FOLDER = "/manifest"
 _SOURCES = "/sources"
+_TERMINATION_LOG = "/dev/termination-log"
 
 
 def build_manifest_map(server: TritonServer, manifest: repository.Manifest) -> Manifest:
@@ -55,10 +56,12 @@ def build_sync_job(
         "name": "sync",
         "image": image,
         "imagePullPolicy": image_pull_policy,
+        "terminationMessagePath": _TERMINATION_LOG,
         "args": [
             "sync",
             f"--manifest={_MANIFEST_FOLDER}/manifest.json",
             f"--root={_ROOT}",
+            f"--termination-log={_TERMINATION_LOG}",
             *claims,
         ],
         "env": [{"name": "HOME", "value": "/tmp"}],
@@ -89,7 +92,8 @@ def build_sync_job(
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 5,
+                    # It may be killed at any point, and the next one mends what it left.
+                    "terminationGracePeriodSeconds": 1,
                     "securityContext": build_pod_security(server.spec.pod_template),
                     "containers": [container],
                     "volumes": _build_volumes(child, manifest, target, sources),

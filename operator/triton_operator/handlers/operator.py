@@ -83,7 +83,10 @@ class Operator:
         return pause if self._cluster.server(key) is not None else None
 
     async def _assign(self, key: Key) -> float | None:
-        await self._assigner.assign(key)
+        server = await self._assigner.assign(key)
+        if server is not None:
+            # What we wrote ourselves is in the mirror already, so its event will be no news.
+            self._servers.wake(server)
         return None
 
     async def _keep_fresh(self) -> None:

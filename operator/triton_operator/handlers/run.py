@@ -4,6 +4,7 @@ Only event handlers are registered. Daemons and change handlers would put a fina
 annotation on every object, and with the operator away every deletion would hang on it.
 """
 
+import logging
 from typing import Any
 
 import kopf
@@ -16,7 +17,9 @@ from triton_operator.settings import Settings
 def run_operator() -> None:
     """Run until the process is told to stop."""
     settings = Settings.from_environment()
-    kopf.configure(log_format=kopf.LogFormat.PLAIN)
+    kopf.configure(log_format=kopf.LogFormat.FULL)
+    # One line for every event of every object is no news.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     kopf.run(
         settings=build_kopf_settings(),
         memo=kopf.Memo(settings=settings),
