@@ -20,13 +20,12 @@ def find_load_error(log: str, model: str) -> str | None:
     found = [match["reason"] for match in pattern.finditer(log)]
     if not found:
         return None
-    lines = [line.strip().rstrip('"') for line in found[-1].splitlines()]
-    reason = " ".join(filter(None, lines)).replace("\\n", " ")
-    return shorten(" ".join(reason.split()))
+    return shorten(found[-1].rstrip().rstrip('"').replace("\\n", " "))
 
 
 def shorten(message: str) -> str:
-    """Return a message that fits into a status, its end kept: tracebacks end with the error."""
+    """Return a message on one line that fits into a status; tracebacks end with the error."""
+    message = " ".join(message.split()).rstrip("; ")
     if len(message) <= _MAX_LENGTH:
         return message
     half = _MAX_LENGTH // 2 - 2

@@ -146,8 +146,8 @@ def _synced(plan: ModelPlan, seen: Assessment, everywhere: bool) -> _Finding:
 def _loaded(
     plan: ModelPlan, seen: Assessment, serving: int, current: int, failure: LastFailure | None
 ) -> _Finding:
-    if plan.refusal is not None and plan.good is not None:
-        message = f"{plan.refusal.message}; generation {plan.good} keeps serving"
+    if failure is not None and plan.good not in (None, plan.wanted):
+        message = f"{failure.message}; generation {plan.good} keeps serving"
         return _Finding(ConditionType.LOADED, False, "BlockedByFailedLoad", message)
     if failure is not None:
         message = f"{serving} of {current} ready pods serve it: {failure.message}"
