@@ -102,12 +102,19 @@ def triton_type(node):
 
 
 def describe(node, batching):
-    """The entry for ``input`` or ``output`` that Triton would have been given by hand."""
+    """The entry for ``input`` or ``output`` that Triton would have been given by hand.
+
+    A configuration knows no empty dims. The original writes a reshape for a tensor that has none
+    but the batch's; completion in Python may not, so this backend reshapes by itself.
+    """
     dims = graph_dims(node)[1:] if batching else graph_dims(node)
-    entry = {"name": node.name, "data_type": triton_type(node), "dims": dims or [1]}
-    if not dims:
-        entry["reshape"] = {"shape": []}
-    return entry
+    return {"name": node.name, "data_type": triton_type(node), "dims": dims or [1]}
+
+
+def configured_dims(tensor):
+    """Dims of a configured tensor as the graph sees them."""
+    dims = tensor["reshape"].get("shape", []) if "reshape" in tensor else tensor["dims"]
+    return [int(dim) for dim in dims]
 
 
 def require_agreement(kind, name, batching, configured, nodes):
@@ -125,9 +132,10 @@ def require_agreement(kind, name, batching, configured, nodes):
                 f"onnxruntime: model '{name}': {kind} '{node.name}' is {triton_type(node)} "
                 f"in the graph and {tensor['data_type']} in the configuration"
             )
-        dims = [int(dim) for dim in tensor.get("reshape", tensor).get("shape", tensor["dims"])]
-        dims = [-1, *dims] if batching else dims
         actual = graph_dims(node)
+        dims = [-1] * batching + configured_dims(tensor)
+        if dims[-1:] == [1] and len(dims) == len(actual) + 1:
+            dims.pop()  # what describe() makes of a tensor without dims
         # A variable dimension on either side agrees with any size; that is what it is for.
         if len(dims) != len(actual) or any(
             -1 not in pair and pair[0] != pair[1] for pair in zip(dims, actual, strict=True)
@@ -187,7 +195,11 @@ class TritonPythonModel:
         name = args["model_name"]
         require_agreement("input", name, self._batching, config["input"], inputs)
         require_agreement("output", name, self._batching, config["output"], outputs)
-        self._inputs = [node.name for node in inputs]
+        self._inputs = {node.name: len(node.shape) for node in inputs}
+        self._ranks = {
+            tensor["name"]: len(configured_dims(tensor)) + self._batching
+            for tensor in config["output"]
+        }
         self._outputs = [tensor["name"] for tensor in config["output"]]
 
     def execute(self, requests):
@@ -211,10 +223,12 @@ class TritonPythonModel:
 
     def _feed(self, request):
         tensors = {}
-        for name in self._inputs:
+        for name, rank in self._inputs.items():
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is not None:  # an optional input that this request leaves out
                 array = tensor.as_numpy()
+                if array.ndim == rank + 1:  # see describe()
+                    array = array.reshape(array.shape[:-1])
                 tensors[name] = decoded(array) if array.dtype == np.object_ else array
         return tensors
 
@@ -225,7 +239,10 @@ class TritonPythonModel:
             stacked = feeds[0]
             if len(feeds) > 1:
                 stacked = {name: np.concatenate([feed[name] for feed in feeds]) for name in stacked}
-            results = self._session.run(wanted, stacked)
+            results = [
+                self._shaped(name, result)
+                for name, result in zip(wanted, self._session.run(wanted, stacked), strict=True)
+            ]
         except Exception as error:  # becomes the answer of every request in the run
             for index, _, _ in members:
                 responses[index] = failure(error)
@@ -237,10 +254,16 @@ class TritonPythonModel:
             start += size
             responses[index] = pb_utils.InferenceResponse(
                 [
-                    pb_utils.Tensor(name, np.ascontiguousarray(encoded(result)[rows]))
+                    pb_utils.Tensor(name, np.ascontiguousarray(result[rows]))
                     for name, result in zip(wanted, results, strict=True)
                 ]
             )
+
+    def _shaped(self, name, result):
+        array = encoded(result)
+        if array.ndim == self._ranks[name] - 1:  # see describe()
+            array = array[..., np.newaxis]
+        return array
 
 
 def failure(error):
@@ -255,7 +278,7 @@ def decoded(array):
 
 
 def encoded(array):
-    """A result as Triton takes it: an array with at least one dimension, strings as bytes."""
+    """A result as Triton takes it: strings as bytes."""
     array = np.asarray(array)
     if array.dtype != np.object_:
         return array
