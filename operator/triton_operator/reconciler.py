@@ -45,7 +45,7 @@ from triton_operator.plan.server_status import (
     assess_server_failure,
     explain_stuck,
 )
-from triton_operator.plan.sync import SyncPlan, SyncState, plan_sync
+from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
 from triton_operator.repository.manifest import Manifest
 from triton_operator.settings import Settings
@@ -328,6 +328,8 @@ class ServerReconciler:
             manifest = Manifest(server=record.meta.name, remove=True)
             sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
             problem = sync.message or "the Job that removes them does not end"
+            if is_claim_missing(world.pods):
+                return await self._let_go(record)
             try:
                 await self._run_sync(record.spec, manifest, sync)
             except OperatorError as error:
@@ -341,6 +343,9 @@ class ServerReconciler:
         if not done:
             event = Event("Warning", "FilesLeft", left + problem)
             await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
+        return await self._let_go(record)
+
+    async def _let_go(self, record: ServerRecord) -> float:
         rest = tuple(each for each in record.meta.finalizers if each != names.FINALIZER)
         await self._cluster.set_finalizers(names.KIND_SERVER, record.meta, rest)
         return self._settings.resync_seconds

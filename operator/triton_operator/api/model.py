@@ -253,7 +253,7 @@ class TritonModelStatus(Observed):
     server: str = ""
     """TritonServer that serves the model."""
     config_hash: str = ""
-    """Hash of the config and files that are wanted; a pod that serves them reports the same."""
+    """Hash of the config and files that all pods were last seen to serve; each reports it."""
     loaded_replicas: int = 0
     """Ready pods that serve exactly this."""
     replicas: int = 0

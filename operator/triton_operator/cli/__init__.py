@@ -1,4 +1,4 @@
-"""The command line: ``triton-operator run | sync``.
+"""The command line: ``triton-operator run | sync | release``.
 
 Every command imports what it needs when it is called. ``sync`` is started for every change of a
 model, so it comes before typer is even imported; it is listed in typer's help all the same.
@@ -7,6 +7,7 @@ model, so it comes before typer is even imported; it is listed in typer's help a
 import importlib
 import signal
 import sys
+from typing import Annotated
 
 
 def main() -> None:
@@ -47,5 +48,18 @@ def _run_typer() -> None:
     def sync(context: typer.Context) -> None:
         """Make a repository manifest true on a claim; what sync Jobs do."""
         _sync(context.args)
+
+    @app.command()
+    def release(
+        deployment: Annotated[
+            str, typer.Option(metavar="NAMESPACE/NAME", help="The operator's own, stopped first.")
+        ] = "",
+        timeout: Annotated[
+            float, typer.Option(metavar="SECONDS", help="How long all of it may take.")
+        ] = 60.0,
+    ) -> None:
+        """Let go of all servers, so that none hangs in its deletion without an operator."""
+        command = importlib.import_module("triton_operator.cli.release")
+        sys.exit(command.run_release(deployment=deployment, seconds=timeout))
 
     app()

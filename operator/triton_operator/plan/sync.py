@@ -72,6 +72,16 @@ def plan_sync(
     return _judge_finished(digest, latest, pod, superseded, now)
 
 
+def is_claim_missing(pods: Iterable[Pod]) -> bool:
+    """Return whether a sync waits for a claim that does not exist."""
+    return any(
+        pod.job
+        and "persistentvolumeclaim" in pod.unschedulable
+        and "not found" in pod.unschedulable
+        for pod in pods
+    )
+
+
 def _judge_finished(
     digest: str, job: SyncJob, pod: Pod | None, superseded: tuple[SyncJob, ...], now: datetime
 ) -> SyncPlan:
