@@ -1,0 +1,114 @@
+{{- define "triton-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{/* At most 52 characters: names of Jobs are this and a suffix, and have to be labels. */}}
+{{- define "triton-operator.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "triton-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "triton-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "triton-operator.image" -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+
+{{- define "triton-operator.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: triton-operator
+app.kubernetes.io/name: {{ include "triton-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Which pods are the operator: not that of the Job that waits for their end. */}}
+{{- define "triton-operator.selector" -}}
+app.kubernetes.io/name: {{ include "triton-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "triton-operator.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "triton-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* What every pod of the operator has: identity, placement, hardening. */}}
+{{- define "triton-operator.podSpec" -}}
+serviceAccountName: {{ include "triton-operator.serviceAccountName" . }}
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 1000
+  runAsGroup: 1000
+  seccompProfile:
+    type: RuntimeDefault
+volumes:
+  - name: tmp
+    emptyDir: {}
+{{- end }}
+
+{{/* What every container of the operator has: image, settings, hardening. */}}
+{{- define "triton-operator.container" -}}
+image: {{ include "triton-operator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  - name: TRITON_OPERATOR_SERVER_IMAGE
+    value: {{ .Values.serverImage | quote }}
+  - name: TRITON_OPERATOR_SYNC_IMAGE
+    value: {{ default (include "triton-operator.image" .) .Values.syncImage | quote }}
+  - name: TRITON_OPERATOR_SYNC_IMAGE_PULL_POLICY
+    value: {{ .Values.image.pullPolicy }}
+  - name: TRITON_OPERATOR_RESYNC_SECONDS
+    value: {{ .Values.resyncSeconds | quote }}
+  {{- with .Values.watchNamespaces }}
+  - name: TRITON_OPERATOR_NAMESPACES
+    value: {{ join "," . | quote }}
+  {{- end }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: ["ALL"]
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+{{- end }}

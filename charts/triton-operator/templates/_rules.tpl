@@ -1,0 +1,47 @@
+{{/*
+What the operator may do in the namespaces it watches: each verb is one it uses. An object is made or changed by
+server-side apply, which is `patch`, and `create` when it is new. What is read without `get` comes from a list and a watch.
+*/}}
+{{- define "triton-operator.rules" -}}
+- apiGroups: [triton-operator.io]
+  resources: [tritonmodels]
+  verbs: [list, watch]
+- apiGroups: [triton-operator.io]
+  resources: [tritonservers]  # Those of models that bring their own; on all of them a finalizer.
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [triton-operator.io]
+  resources: [tritonmodels/status, tritonservers/status]
+  verbs: [patch]
+# Children are owned with blockOwnerDeletion. Clusters that run the admission plugin OwnerReferencesPermissionEnforcement,
+# as OpenShift does, ask for this; elsewhere nothing uses it.
+- apiGroups: [triton-operator.io]
+  resources: [tritonmodels/finalizers, tritonservers/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]  # Never deleted: claims go with their server, by Kubernetes' garbage collector.
+  verbs: [list, watch, create, patch]
+- apiGroups: [batch]
+  resources: [jobs]  # Never changed once made.
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [configmaps]  # Those that sync Jobs read; the names are known, so none is ever listed.
+  verbs: [get, create, delete]
+- apiGroups: [""]
+  resources: [secrets]  # The keys of model-control APIs; the names are known, so none is ever listed.
+  verbs: [get, create]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods/log]  # Why Triton refused a model is told by its log only.
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
