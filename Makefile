@@ -1,0 +1,61 @@
+# Two commands do everything on a fresh Debian machine as root, and use a cluster that is there:
+#   make demo    a cluster, the operator, models, an answer
+#   make test    all checks and tests, on a real cluster
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+include tests/cluster/cluster.mk
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# The programs that the test cluster brings (kubectl, helm), and its kubeconfig.
+WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
+
+.PHONY: help venv demo demo-down test test-unit test-cluster check format crds clean
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== installing the Python packages into $(VENV)"
+	@command -v python3 >/dev/null || (apt-get update -qq && apt-get install -y -qq python3 >/dev/null)
+	@python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null)
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+venv: $(VENV)/.installed ## Install the project and what its tests need into .venv
+
+demo: venv cluster-up ## Show it: a cluster, the operator, models, answers
+	@$(WITH_CLUSTER) && $(PYTHON) -m tests.demo up
+
+demo-down: ## Remove the demo, and the test cluster with it
+	@if test -x $(PYTHON); then $(WITH_CLUSTER) && $(PYTHON) -m tests.demo down; fi
+	@$(MAKE) --no-print-directory cluster-down
+
+test: check cluster-up ## Run all checks and tests, unit to cluster
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
+
+test-unit: venv ## Run the tests that need no cluster (under a minute)
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
+
+test-cluster: venv cluster-up ## Run the tests that need a cluster
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
+
+check: venv ## Check style, types, layers and generated files
+	@$(VENV)/bin/ruff check operator tests
+	@$(VENV)/bin/ruff format --check operator tests
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+
+format: venv ## Format the code
+	@$(VENV)/bin/ruff check --fix --quiet operator tests || true
+	@$(VENV)/bin/ruff format operator tests
+
+crds: venv ## Write crds/ and the chart's copy from the models in operator/triton_operator/api
+	@$(PYTHON) -m triton_operator.api.crd crds
+	@mkdir -p charts/triton-operator/files/crds && cp crds/*.yaml charts/triton-operator/files/crds/
+
+clean: ## Remove what can be made again, but no cluster
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
