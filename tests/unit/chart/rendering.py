@@ -1,0 +1,69 @@
+"""The chart as Helm renders it."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import settings
+
+REPOSITORY = Path(__file__).parents[3]
+CHART = REPOSITORY / "charts" / "triton-operator"
+RELEASE, NAMESPACE = "serving", "operators"
+NAME = f"{RELEASE}-triton-operator"
+
+Manifest = dict[str, Any]
+
+
+def helm(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Helm: the one on PATH, or the one that the test cluster built."""
+    folders = f"{os.environ.get('PATH', '')}:{settings.folders().bin}"
+    program = shutil.which("helm", path=folders)
+    if program is None:
+        pytest.fail(f"no helm in {folders}; put one on PATH or run `make cluster-up`")
+    return subprocess.run(
+        [program, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def template(values: Manifest) -> subprocess.CompletedProcess[str]:
+    """Run ``helm template`` with these values on top of the defaults."""
+    return helm(
+        *("template", RELEASE, CHART, "--namespace", NAMESPACE),
+        # A Helm that was built without a version takes itself for one of Kubernetes 1.20.
+        *("--kube-version", "1.34.0", "--values", "-"),
+        text=json.dumps(values),
+    )
+
+
+def render(**values: Any) -> list[Manifest]:
+    """Return all objects of a release."""
+    rendered = template(values)
+    assert rendered.returncode == 0, rendered.stderr
+    return [each for each in yaml.load_all(rendered.stdout, _StrictLoader) if each is not None]
+
+
+def only(kind: str, objects: list[Manifest], **metadata: str) -> Manifest:
+    """Return the one object of a kind, or with this metadata."""
+    found = [
+        each
+        for each in objects
+        if each["kind"] == kind and each["metadata"].items() >= metadata.items()
+    ]
+    assert len(found) == 1, [(each["kind"], each["metadata"]["name"]) for each in objects]
+    return found[0]
+
+
+class _StrictLoader(yaml.CSafeLoader):
+    """Refuses what a parser would silently drop: a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        assert not twice, f"{twice} twice{node.start_mark}"
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,276 @@
+"""What the chart installs."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.chart.rendering import (
+    CHART,
+    NAME,
+    NAMESPACE,
+    REPOSITORY,
+    Manifest,
+    helm,
+    only,
+    render,
+    template,
+)
+from triton_operator.api.model import TritonModel
+from triton_operator.handlers.operator import CHILD_SELECTOR
+from triton_operator.settings import PREFIX, Settings
+
+CRDS = sorted((REPOSITORY / "crds").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Manifest]:
+    return render()
+
+
+def pod_of(workload: Manifest) -> Manifest:
+    return dict(workload["spec"]["template"]["spec"])
+
+
+def container_of(workload: Manifest) -> Manifest:
+    containers: list[Manifest] = pod_of(workload)["containers"]
+    assert len(containers) == 1
+    return containers[0]
+
+
+def settings_of(workload: Manifest) -> Settings:
+    environment = {each["name"]: each["value"] for each in container_of(workload)["env"]}
+    known = {PREFIX + name.upper() for name in Settings.__dataclass_fields__}
+    assert set(environment) <= known
+    return Settings.from_environment(environment)
+
+
+# ---- the chart itself ---------------------------------------------------------------------
+
+
+def test_helm_has_nothing_to_complain_about() -> None:
+    linted = helm("lint", "--strict", CHART)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_the_chart_is_of_the_same_version_as_the_package() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    package = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.M)
+    assert package is not None
+    assert chart["version"] == chart["appVersion"] == package[1]
+
+
+def test_every_value_is_explained_and_described_by_the_schema() -> None:
+    text = (CHART / "values.yaml").read_text()
+    values, schema = (
+        yaml.safe_load(text),
+        yaml.safe_load((CHART / "values.schema.json").read_text()),
+    )
+    assert set(values) == set(schema["properties"]) - {"global"}
+    for block in text.split("\n\n"):
+        assert block.startswith("#") or "\n  #" in block, f"no comment:\n{block}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"watchNamespaces": "team-a"}, "watchNamespaces"),
+        ({"watchNamespaces": ["team-*"]}, "watchNamespaces"),
+        ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
+        ({"resyncSeconds": "soon"}, "resyncSeconds"),
+        ({"resyncSeconds": 0}, "resyncSeconds"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"image": {"tag": 1.0}}, "tag"),
+        ({"imagePullSecrets": ["registry"]}, "imagePullSecrets"),
+        ({"serverImage": ""}, "serverImage"),
+        ({"crds": {"keep": "yes"}}, "keep"),
+        ({"podLabels": {"a": 1}}, "podLabels"),
+        ({"replicas": 2}, "replicas"),
+        ({"logLevel": "debug"}, "logLevel"),
+    ],
+)
+def test_the_schema_refuses(values: Manifest, message: str) -> None:
+    refused = template(values)
+    assert refused.returncode != 0
+    assert "values don't meet the specifications of the schema" in refused.stderr
+    assert message in refused.stderr
+
+
+def test_the_first_model_of_the_notes_is_a_model() -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    found = re.search(r"<<'END'\n(.*?)\n +END\n", notes, re.S)
+    assert found is not None
+    model = yaml.safe_load(found[1])
+    model["metadata"] |= {"namespace": "default", "uid": "0"}
+    TritonModel.model_validate(model)
+    compile(model["spec"]["versions"][0]["files"]["model.py"], "model.py", "exec")
+
+
+# ---- the CRDs -----------------------------------------------------------------------------
+
+
+def test_the_chart_carries_the_generated_crds() -> None:
+    copies = sorted((CHART / "files" / "crds").glob("*"))
+    assert [copy.name for copy in copies] == [crd.name for crd in CRDS]
+    for copy, crd in zip(copies, CRDS, strict=True):
+        assert copy.read_bytes() == crd.read_bytes(), f"copy {crd} to {copy.parent}"
+
+
+def test_crds_are_installed_word_for_word_and_kept() -> None:
+    objects = render()
+    for path in CRDS:
+        wanted = yaml.safe_load(path.read_text())
+        found = only("CustomResourceDefinition", objects, name=wanted["metadata"]["name"])
+        assert found["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert found["metadata"].pop("labels")
+        assert found == wanted
+
+
+def test_crds_go_with_the_release_if_they_are_not_to_be_kept() -> None:
+    crds = [
+        each for each in render(crds={"keep": False}) if each["kind"] == "CustomResourceDefinition"
+    ]
+    assert len(crds) == len(CRDS)
+    assert not any("annotations" in crd["metadata"] for crd in crds)
+
+
+def test_crds_can_be_left_to_somebody_else() -> None:
+    kinds = {each["kind"] for each in render(crds={"install": False})}
+    assert "CustomResourceDefinition" not in kinds
+
+
+# ---- the Deployment -----------------------------------------------------------------------
+
+
+def test_there_is_one_operator_also_during_an_upgrade(objects: list[Manifest]) -> None:
+    spec = only("Deployment", objects)["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_pods_meet_the_restricted_standard(objects: list[Manifest], kind: str) -> None:
+    workload = only(kind, objects)
+    pod, container = pod_of(workload), container_of(workload)
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "runAsGroup": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {}}]
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+    assert container["resources"] == {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"memory": "512Mi"},
+    }
+
+
+def test_probes_ask_where_the_operator_answers(objects: list[Manifest]) -> None:
+    container = container_of(only("Deployment", objects))
+    assert container["args"] == ["run"]
+    assert container["ports"] == [{"name": "probes", "containerPort": Settings().probe_port}]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "probes"}
+
+
+def test_the_defaults_of_values_and_code_agree(objects: list[Manifest]) -> None:
+    image = container_of(only("Deployment", objects))["image"]
+    assert image == "ghcr.io/triton-operator/triton-operator:0.1.0"
+    assert settings_of(only("Deployment", objects)) == Settings(sync_image=image)
+
+
+def test_values_reach_the_operator() -> None:
+    objects = render(
+        image={"repository": "registry.example/operator", "tag": "1.2", "pullPolicy": "Always"},
+        serverImage="registry.example/tritonserver:1",
+        watchNamespaces=["team-a", "team-b"],
+        resyncSeconds=7.5,
+    )
+    wanted = Settings(
+        server_image="registry.example/tritonserver:1",
+        sync_image="registry.example/operator:1.2",
+        sync_image_pull_policy="Always",
+        namespaces=("team-a", "team-b"),
+        resync_seconds=7.5,
+    )
+    for kind in ("Deployment", "Job"):
+        workload = only(kind, objects)
+        assert settings_of(workload) == wanted
+        assert container_of(workload)["image"] == "registry.example/operator:1.2"
+        assert container_of(workload)["imagePullPolicy"] == "Always"
+    assert settings_of(only("Deployment", render(syncImage="mine:1"))).sync_image == "mine:1"
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_placement_reaches_the_pods(kind: str) -> None:
+    placement: dict[str, Any] = {
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "priorityClassName": "system-cluster-critical",
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    pod = pod_of(only(kind, render(**placement)))
+    assert {name: pod[name] for name in placement} == placement
+
+
+def test_labels_of_the_user_do_not_undo_those_of_the_chart() -> None:
+    labels = {"team": "ml", "app.kubernetes.io/component": "mine"}
+    deployment = only("Deployment", render(podLabels=labels, podAnnotations={"note": "a"}))
+    pod = deployment["spec"]["template"]["metadata"]
+    assert pod["annotations"] == {"note": "a"}
+    assert pod["labels"]["team"] == "ml"
+    assert pod["labels"].items() >= deployment["spec"]["selector"]["matchLabels"].items()
+
+
+def test_nothing_of_the_chart_looks_like_a_child_of_a_server(objects: list[Manifest]) -> None:
+    label, _, value = CHILD_SELECTOR.partition("=")
+    assert not any(each["metadata"]["labels"].get(label) == value for each in objects)
+
+
+def test_a_service_account_of_the_user_is_used() -> None:
+    objects = render(serviceAccount={"create": False, "name": "mine"})
+    assert not [each for each in objects if each["kind"] == "ServiceAccount"]
+    assert only("ClusterRoleBinding", objects)["subjects"][0]["name"] == "mine"
+    assert pod_of(only("Deployment", objects))["serviceAccountName"] == "mine"
+
+
+def test_names_are_not_too_long_whatever_the_release_is_called() -> None:
+    objects = render(fullnameOverride="x" * 63, crds={"install": False})
+    assert all(len(each["metadata"]["name"]) <= 63 for each in objects)
+
+
+# ---- the uninstall ------------------------------------------------------------------------
+
+
+def test_before_the_uninstall_a_job_stops_this_operator_and_lets_go_of_its_servers(
+    objects: list[Manifest],
+) -> None:
+    job, deployment = only("Job", objects), only("Deployment", objects)
+    assert job["metadata"]["annotations"] == {
+        "helm.sh/hook": "pre-delete",
+        "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+        "helm.sh/hook-output-log-policy": "hook-succeeded,hook-failed",
+    }
+    assert container_of(job)["args"][:2] == ["release", f"--deployment={NAMESPACE}/{NAME}"]
+    assert deployment["metadata"]["name"] == NAME
+    assert job["spec"]["backoffLimit"] == 3
+    assert job["spec"]["activeDeadlineSeconds"] < 300
+    assert pod_of(job)["serviceAccountName"] == pod_of(deployment)["serviceAccountName"]
+
+
+def test_the_job_does_not_wait_for_its_own_pod(objects: list[Manifest]) -> None:
+    selector = only("Deployment", objects)["spec"]["selector"]["matchLabels"]
+    labels = only("Job", objects)["spec"]["template"]["metadata"]["labels"]
+    assert not labels.items() >= selector.items()
+
+
+def test_without_the_hook_neither_the_job_nor_its_rights_are_there() -> None:
+    kinds = {each["kind"] for each in render(uninstall={"release": False})}
+    assert not kinds & {"Job", "Role", "RoleBinding"}

@@ -1,0 +1,126 @@
+"""The chart's permissions are what the code uses, and nothing else."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.chart.rendering import NAME, NAMESPACE, Manifest, only, render
+from triton_operator.adapters.api_client import KINDS
+from triton_operator.handlers.operator import CHILD_KINDS, OWN_KINDS
+
+Permission = tuple[str, str, str]
+"""API group, resource, verb."""
+
+OURS = "triton-operator.io"
+
+USED = {
+    # kopf, and `Operator._refresh`
+    *(
+        (OURS, plural, verb)
+        for plural in ("tritonmodels", "tritonservers")
+        for verb in ("list", "watch")
+    ),
+    *(("apps", "deployments", verb) for verb in ("list", "watch")),
+    *(("", "services", verb) for verb in ("list", "watch")),
+    *(("", "persistentvolumeclaims", verb) for verb in ("list", "watch")),
+    *(("batch", "jobs", verb) for verb in ("list", "watch")),
+    *(("", "pods", verb) for verb in ("list", "watch")),
+    # `KubeCluster.apply`: server-side apply of children, and of servers that models bring
+    *((OURS, "tritonservers", verb) for verb in ("create", "patch")),
+    *(("apps", "deployments", verb) for verb in ("create", "patch")),
+    *(("", "services", verb) for verb in ("create", "patch")),
+    *(("", "persistentvolumeclaims", verb) for verb in ("create", "patch")),
+    # `KubeCluster.create`: POST, then GET if it exists
+    *(("batch", "jobs", verb) for verb in ("create", "get")),
+    *(("", "configmaps", verb) for verb in ("create", "get")),
+    # `KubeCluster.control_key`
+    *(("", "secrets", verb) for verb in ("create", "get")),
+    # `KubeCluster.delete`: by `ModelAssigner`, ends of servers, old Jobs, headless Services
+    (OURS, "tritonservers", "delete"),
+    ("apps", "deployments", "delete"),
+    ("", "services", "delete"),
+    ("batch", "jobs", "delete"),
+    ("", "configmaps", "delete"),
+    # `KubeCluster.write_status`, `record_event`, `read_log`
+    (OURS, "tritonmodels/status", "patch"),
+    (OURS, "tritonservers/status", "patch"),
+    ("events.k8s.io", "events", "create"),
+    ("", "pods/log", "get"),
+    # blockOwnerDeletion where OwnerReferencesPermissionEnforcement is on
+    (OURS, "tritonmodels/finalizers", "update"),
+    (OURS, "tritonservers/finalizers", "update"),
+}
+
+
+def permissions(role: Manifest) -> Iterator[Permission]:
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                yield from ((group, resource, verb) for verb in rule["verbs"])
+
+
+@pytest.fixture(scope="module")
+def clusterwide() -> list[Manifest]:
+    return render()
+
+
+def test_the_operator_may_do_what_its_code_does_and_nothing_else(
+    clusterwide: list[Manifest],
+) -> None:
+    granted = list(permissions(only("ClusterRole", clusterwide)))
+    assert set(granted) == USED
+    assert len(granted) == len(USED)
+
+
+def test_every_kind_that_the_code_knows_has_a_rule(clusterwide: list[Manifest]) -> None:
+    granted = {
+        (group, plural) for group, plural, _ in permissions(only("ClusterRole", clusterwide))
+    }
+    assert granted >= {(kind.api.rpartition("/")[0], kind.plural) for kind in KINDS.values()}
+
+
+def test_every_kind_that_is_watched_may_be_listed_and_watched(
+    clusterwide: list[Manifest],
+) -> None:
+    granted = set(permissions(only("ClusterRole", clusterwide)))
+    for kind in map(KINDS.__getitem__, (*OWN_KINDS, *CHILD_KINDS)):
+        group = kind.api.rpartition("/")[0]
+        assert {(group, kind.plural, "list"), (group, kind.plural, "watch")} <= granted
+
+
+def test_no_rule_holds_for_everything() -> None:
+    for objects in (render(), render(watchNamespaces=["a"])):
+        for role in (each for each in objects if each["kind"] in ("Role", "ClusterRole")):
+            assert "*" not in {part for permission in permissions(role) for part in permission}
+
+
+def test_the_cluster_wide_role_is_bound_to_the_service_account(
+    clusterwide: list[Manifest],
+) -> None:
+    binding = only("ClusterRoleBinding", clusterwide)
+    account = only("ServiceAccount", clusterwide)["metadata"]
+    assert binding["roleRef"]["name"] == only("ClusterRole", clusterwide)["metadata"]["name"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+
+
+def test_listed_namespaces_get_the_same_rights_one_by_one_and_the_cluster_none() -> None:
+    objects = render(watchNamespaces=["team-a", "team-b"])
+    assert not [each for each in objects if each["kind"].startswith("ClusterRole")]
+    for namespace in ("team-a", "team-b"):
+        role = only("Role", objects, namespace=namespace)
+        binding = only("RoleBinding", objects, namespace=namespace)
+        assert set(permissions(role)) == USED
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+        ]
+
+
+def test_beside_the_operator_only_its_own_deployment_may_be_scaled() -> None:
+    objects = render()
+    role = only("Role", objects, namespace=NAMESPACE)
+    assert set(permissions(role)) == {("apps", "deployments/scale", "patch"), ("", "pods", "list")}
+    scale = next(rule for rule in role["rules"] if rule["apiGroups"] == ["apps"])
+    assert scale["resourceNames"] == [only("Deployment", objects)["metadata"]["name"]]
