@@ -25,6 +25,9 @@ _Status = TypeVar("_Status", TritonModelStatus, TritonServerStatus)
 COMPONENT_SERVER = "server"
 COMPONENT_SYNC = "sync"
 
+READY = "READY"
+"""Triton's word for a version that answers requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -269,7 +272,7 @@ class ServedModel:
     def ready_versions(self) -> tuple[int, ...]:
         """The versions that answer requests, ascending."""
         return tuple(
-            sorted(int(v.version) for v in self.versions if v.state == "READY" and v.version)
+            sorted(int(v.version) for v in self.versions if v.state == READY and v.version)
         )
 
     @property

@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from triton_operator.desired.control_key import HEADER
 from triton_operator.desired.service import HTTP_PORT
 from triton_operator.errors import ServerUnreachableError
-from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
+from triton_operator.observed import READY, Pod, Served, ServedModel, ServedVersion
 from triton_operator.repository.config_pbtxt import hash_of
 
 _QUESTION_SECONDS = 5.0
@@ -32,22 +32,32 @@ class TritonPods:
         self._port = port
 
     async def observe(self, pod: Pod, key: str) -> Served:
-        """Return what a pod serves: its repository index, and the config hash of what is ready."""
+        """Return what a pod serves, and the config hash of what is ready.
+
+        The repository index knows what failed and why, but only of models whose folder is there;
+        the statistics know every model that is loaded, also when its folder is gone.
+        """
         async with self._client(pod, _QUESTION_SECONDS) as client:
-            index = await _ask(pod, client.get_model_repository_index, headers={HEADER: key})
-            versions: dict[str, list[ServedVersion]] = {}
+            index, statistics = await asyncio.gather(
+                _ask(pod, client.get_model_repository_index, headers={HEADER: key}),
+                _ask(pod, client.get_inference_statistics),
+            )
+            versions: dict[str, dict[str, ServedVersion]] = {}
+            for entry in statistics["model_stats"]:
+                loaded = ServedVersion(str(entry["version"]), READY)
+                versions.setdefault(str(entry["name"]), {})[loaded.version] = loaded
             for entry in index:
-                version = ServedVersion(
+                listed = ServedVersion(
                     version=str(entry.get("version", "")),
                     state=str(entry.get("state", "")),
                     reason=str(entry.get("reason", "")),
                 )
-                versions.setdefault(str(entry["name"]), []).append(version)
+                versions.setdefault(str(entry["name"]), {})[listed.version] = listed
             limit = asyncio.Semaphore(_PARALLEL)
 
             async def describe(name: str) -> ServedModel:
-                found = tuple(versions[name])
-                if not any(version.state == "READY" for version in found):
+                found = tuple(versions[name].values())
+                if not any(version.state == READY for version in found):
                     return ServedModel(found)
                 async with limit:
                     return ServedModel(found, await _config_hash(pod, client, name))

@@ -148,6 +148,11 @@ def replace_link(path: Path, target: str, staging: Staging) -> None:
     fresh.replace(path)
 
 
+def touch(folder: Path) -> None:
+    """Give a folder the date of now."""
+    os.utime(folder)
+
+
 def read_link(path: Path) -> str | None:
     """Return where a symbolic link points, None if there is none."""
     try:

@@ -76,8 +76,6 @@ class Manifest:
     """(object, hash) that must survive although neither linked nor listed, for rollback."""
     remove: bool = False
     """The server goes away: take its links and its generations off the claim."""
-    attempt: int = 0
-    """Raised to run the same content once more: another digest, another Job."""
 
     def __post_init__(self) -> None:
         generations = tuple(sorted(self.generations, key=lambda each: (each.object, each.hash)))
@@ -114,7 +112,6 @@ class Manifest:
                 ),
                 keep=tuple((_string(name), _string(hash_)) for name, hash_ in data.get("keep", ())),
                 remove=bool(data.get("remove", False)),
-                attempt=int(data.get("attempt", 0)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a repository manifest: {error!r}") from error

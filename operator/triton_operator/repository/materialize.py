@@ -196,6 +196,9 @@ class _Run:
             self._fail([link.object], WriteFailedError(message))
             return False
         try:
+            # Triton reloads only what is newer than what it loaded last, and answers 200 to the
+            # rest: without a fresh date, going back to an older generation would do nothing.
+            disk.touch(self._layout.generation(link.object, link.hash))
             disk.replace_link(path, target, self._staging)
         except OSError as error:
             self._fail([link.object], self._write_error(error, self._relative(path)))

@@ -1,4 +1,5 @@
 import pytest
+
 from tests.unit.repository.claim import Claim, MemorySources
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
-from tests.unit.api.strategies import messages_of
 from tritonclient.grpc import model_config_pb2 as pb
 
+from tests.unit.api.strategies import messages_of
 from triton_operator.api.model import TritonModelSpec
 from triton_operator.api.model_config import ModelConfig
 from triton_operator.api.model_config.message import ProtoMessage

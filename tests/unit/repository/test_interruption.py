@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.repository.claim import Claim, MemorySources, digest, model, serving, version
 
+from tests.unit.repository.claim import Claim, MemorySources, digest, model, serving, version
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.materialize import materialize
 

@@ -5,8 +5,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.unit.repository.claim import Claim, digest, model, serving, version
 
+from tests.unit.repository.claim import Claim, digest, model, serving, version
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.manifest import Generation, Link, Manifest
 from triton_operator.repository.sources import SourceNotFoundError, SourceUnreachableError
@@ -102,6 +102,18 @@ def test_a_kept_generation_survives_for_rollback(claim: Claim, sources) -> None:
     assert not claim.sync(back).failed
     assert claim.served()["resnet/config.pbtxt"] == "config 1"
     assert claim.generations("resnet") == {RESNET.hash}
+
+
+def test_going_back_to_an_older_generation_makes_it_the_newest(claim: Claim, sources) -> None:
+    claim.sync(serving(RESNET, SCRIPT))
+    folder = claim.root / f"generations/resnet/{RESNET.hash}"
+    os.utime(folder, (1, 1))
+    back = Manifest("vision", (SCRIPT,), serving(RESNET, SCRIPT).links)
+    claim.sync(replace(serving(RESNET_2, SCRIPT), keep=(("resnet", RESNET.hash),)))
+    claim.sync(back)
+    # Triton takes a folder for changed only if it is newer than what it loaded last.
+    newest = claim.root / "generations/script" / SCRIPT.hash
+    assert folder.stat().st_mtime > newest.stat().st_mtime
 
 
 def test_one_bad_download_fails_one_model(claim: Claim, sources) -> None:
