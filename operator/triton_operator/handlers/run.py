@@ -5,6 +5,7 @@ annotation on every object, and with the operator away every deletion would hang
 """
 
 import logging
+import platform
 from typing import Any
 
 import kopf
@@ -27,6 +28,8 @@ def run_operator() -> None:
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
         liveness_endpoint=f"http://0.0.0.0:{settings.probe_port}/healthz",
+        # kopf would put the user's name into it, which a container's user need not have.
+        identity=platform.node(),  # type: ignore[arg-type]
     )
 
 
