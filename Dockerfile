@@ -6,19 +6,22 @@
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS requirements
-COPY pyproject.toml /
-# Only the list goes on, so that another change of pyproject.toml leaves the dependencies' layer alone.
+WORKDIR /requirements
+COPY pyproject.toml constraints.txt* /
+# Only the lists go on, so that another change of pyproject.toml leaves the dependencies' layer alone.
 RUN python3 -c "import tomllib; print(*tomllib.load(open('/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > /requirements.txt \
-    && touch --date=@0 /requirements.txt
+        > requirements.txt \
+    && cat /constraints.tx[t] > constraints.txt; \
+    touch --date=@0 * .
 
 FROM ${BASE} AS dependencies
-COPY --from=requirements /requirements.txt /
+COPY --from=requirements /requirements /requirements
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
     python3 -m venv /opt/triton-operator \
-    && /opt/triton-operator/bin/pip install --no-cache-dir --no-compile --requirement /requirements.txt \
+    && /opt/triton-operator/bin/pip install --no-cache-dir --no-compile \
+        --requirement /requirements/requirements.txt --constraint /requirements/constraints.txt \
     && /opt/triton-operator/bin/pip uninstall --yes pip setuptools \
-    && rm /requirements.txt \
+    && rm -r /requirements \
     && find /opt/triton-operator -type d -name tests -path '*/site-packages/*' -prune -exec rm -r {} + \
     # Checked never: the files do not change in an image, and a look at each source's date costs start-up time.
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/triton-operator/lib

@@ -1,15 +1,12 @@
 """`python3 -m tests.cluster COMMAND`, from the repository's root.
 
-up          start the cluster, or bring a running one's images up to date
-down        end it and remove all it left
-status      say what runs
-images      build the images and, where a cluster runs, import them
-kubeconfig  print the path of the kubeconfig
-env         print shell lines that put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
+up          start the cluster, or bring a running one's images up to date down        end it and
+remove all it left status      say what runs images      build the images and, where a cluster
+runs, import them kubeconfig  print the path of the kubeconfig env         print shell lines that
+put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
 """
 
 import argparse
-import os
 import sys
 
 from tests.cluster import choice, settings
@@ -24,9 +21,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "command", choices=("up", "down", "status", "images", "kubeconfig", "env")
-    )
+    parser.add_argument("command", choices=("up", "down", "status", "images", "kubeconfig", "env"))
     command = parser.parse_args().command
     folders = settings.folders()
     cluster = choice.choose(folders)
@@ -56,6 +51,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if os.geteuid() != 0 and not os.environ.get("KUBECONFIG"):
-        say("the local cluster takes root; without it only a cluster named by KUBECONFIG can be used")
     sys.exit(main())

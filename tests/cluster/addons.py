@@ -1,4 +1,8 @@
-"""What a cluster has besides its own programs: DNS, a default StorageClass, and GPUs that are only a number."""
+"""What a cluster has besides its own programs: DNS, a default StorageClass, and GPUs that are
+only a number."""
+
+import socket
+import struct
 
 from tests.cluster import settings
 from tests.cluster.api import Api, Object
@@ -43,7 +47,8 @@ def install(api: Api) -> None:
 
 
 def advertise_gpus(api: Api, node: str = _NODE, count: int = settings.GPUS) -> None:
-    """Set the node's GPU capacity; the kubelet keeps it in its later status updates, but not over its own start."""
+    """Set the node's GPU capacity; the kubelet keeps it in its later status updates, but not over
+    its own start."""
     status = {field: {_GPU: str(count)} for field in ("capacity", "allocatable")}
     patch = {"status": status}
     api.call("PATCH", f"{node}/status", patch, content="application/strategic-merge-patch+json")
@@ -56,15 +61,30 @@ def node_is_ready(api: Api) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def dns_is_ready(api: Api) -> bool:
-    """Whether CoreDNS answers its readiness probe."""
-    deployment = api.call("GET", f"/apis/apps/v1/namespaces/kube-system/deployments/coredns")
-    return deployment.get("status", {}).get("availableReplicas", 0) > 0
+def wait_for_dns() -> None:
+    """Return once the API server's name resolves through the Service, from this machine."""
+    name = f"kubernetes.default.svc.{settings.DOMAIN}"
+    wait_until(lambda: resolve(name) == settings.FIRST_SERVICE_IP, "cluster DNS to answer")
 
 
-def wait_for_dns(api: Api) -> None:
-    """Return once names resolve."""
-    wait_until(lambda: dns_is_ready(api), "CoreDNS to be available")
+def resolve(name: str) -> str | None:
+    """The IPv4 address that the cluster's DNS has for a full name; None for no answer.
+
+    The request is written out by hand, because the system's resolver asks other servers: a
+    header, the name as counted labels, type A, class IN. The address is the end of the first
+    answer, CoreDNS giving only one for a Service.
+    """
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    query = struct.pack(">HHHHHH", 1, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        connection.settimeout(0.5)
+        try:
+            connection.sendto(query, (settings.DNS_IP, 53))
+            answer = connection.recv(512)
+        except OSError:
+            return None
+    answers = struct.unpack(">H", answer[6:8])[0]
+    return socket.inet_ntoa(answer[-4:]) if answers else None
 
 
 def build_dns() -> list[tuple[str, Object]]:

@@ -1,7 +1,8 @@
 """The few calls to the API server that this package makes, without a client library.
 
-A watch is one long answer to a GET: a line of JSON for each change. `watch` lists, follows the changes, and starts
-over when the connection ends, so a reader sees every object's present state, some more than once.
+A watch is one long answer to a GET: a line of JSON for each change. `watch` lists, follows the
+changes, and starts over when the connection ends, so a reader sees every object's present state,
+some more than once.
 """
 
 import base64
@@ -68,12 +69,11 @@ class Api:
     def apply(self, path: str, manifest: Object) -> Object:
         """Server-side apply of one object at its path."""
         query = "?fieldManager=test-cluster&force=true"
-        return self.call(
-            "PATCH", path + query, manifest, content="application/apply-patch+yaml"
-        )
+        return self.call("PATCH", path + query, manifest, content="application/apply-patch+yaml")
 
     def watch(self, path: str) -> Iterator[Object]:
-        """Every object under a collection's path, now and at each change, for ever; deleted ones are not reported."""
+        """Every object under a collection's path, now and at each change, for ever; deleted ones
+        are not reported."""
         while True:
             try:
                 listed = self.call("GET", path)

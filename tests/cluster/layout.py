@@ -1,10 +1,11 @@
 """Where built images lie, and how only what is new of one travels into containerd.
 
-An image is a manifest that names blobs (a configuration, layers) by the hash of their content. The cache keeps one store of
-blobs for all images, in the OCI layout, so a base layer lies there once. Two habits make a changed image quick:
+An image is a manifest that names blobs (a configuration, layers) by the hash of their content.
+The cache keeps one store of blobs for all images, in the OCI layout, so a base layer lies there
+once. Two habits make a changed image quick:
 
-- Layers lie there uncompressed, under the hash that buildah knows them by. It finds what it wrote earlier and writes
-  nothing twice (pushing half a gigabyte anew takes 3 s, a thin layer 20 ms).
+- Layers lie there uncompressed, under the hash that buildah knows them by. It finds what it wrote
+  earlier and writes nothing twice (pushing half a gigabyte anew takes 3 s, a thin layer 20 ms).
 - What containerd has already is left out of the archive that it is given.
 """
 
@@ -31,7 +32,8 @@ Manifest = dict[str, Any]
 
 
 def store(push: list[str | Path], image: str, folder: Path, record: Path) -> None:
-    """Push an image from buildah's storage into the layout at `folder`; its manifest is written to `record`."""
+    """Push an image from buildah's storage into the layout at `folder`; its manifest is written
+    to `record`."""
     (folder / "index.json").unlink(missing_ok=True)
     run([*push, "--quiet", image, f"oci:{folder}:new"])
     index = json.loads((folder / "index.json").read_text())

@@ -1,8 +1,9 @@
 """Ending containers and unmounting what they used, also when nobody is left who remembers them.
 
-The usual way asks containerd; after a killed run there is no containerd to ask. So this looks at the machine itself:
-a container's processes are those in the kubelet's control groups or below a shim of *our* containerd (its
-command line names our socket), and its mounts are those under the state folder.
+The usual way asks containerd; after a killed run there is no containerd to ask. So this looks at
+the machine itself: a container's processes are those in the cluster's own control group or below
+a shim of *our* containerd (its command line names our socket), and its mounts are those under the
+state folder.
 """
 
 import contextlib
@@ -15,13 +16,13 @@ from tests.cluster import processes, settings
 from tests.cluster.shell import run
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
-_POD_GROUP = "kubepods"
+_DEBIAN_PROGRAMS = ("etcd", "containerd")
 _LOG_LINKS = Path("/var/log/containers")
 
 
 def end_containers(folders: settings.Folders) -> None:
     """Kill every container of this cluster and the shims that watched them."""
-    groups = pod_groups()
+    groups = _groups()
     for _ in range(50):
         pids = set(_processes_in(groups)) | set(_below_shims(folders))
         if not pids:
@@ -33,6 +34,17 @@ def end_containers(folders: settings.Folders) -> None:
         for folder, _, _ in os.walk(group, topdown=False):
             with contextlib.suppress(OSError):
                 Path(folder).rmdir()
+
+
+def end_programs(folders: settings.Folders) -> None:
+    """Kill what runs on files of the state folder and has no pid file any more."""
+    processes.kill_all(
+        pid
+        for pid, words in processes.command_lines().items()
+        if pid != os.getpid()
+        and any(f"{folders.state}/" in word for word in words[1:])
+        and (Path(words[0]).parent == folders.bin or Path(words[0]).name in _DEBIAN_PROGRAMS)
+    )
 
 
 def unmount_all(state: Path) -> None:
@@ -61,10 +73,21 @@ def remove_state(state: Path) -> None:
             _LOG_LINKS.rmdir()
 
 
-def pod_groups() -> list[Path]:
-    """The control groups of all pods: one in a unified tree, one for each controller in an old one."""
-    here = [_CONTROL_GROUPS, *(p for p in _CONTROL_GROUPS.iterdir() if p.is_dir())]
-    return [group for p in here if (group := p / _POD_GROUP).is_dir() and not p.is_symlink()]
+def make_groups() -> None:
+    """Make the control group below which the kubelet keeps all pods."""
+    for tree in _trees():
+        (tree / settings.NAME).mkdir(exist_ok=True)
+
+
+def _groups() -> list[Path]:
+    return [group for tree in _trees() if (group := tree / settings.NAME).is_dir()]
+
+
+def _trees() -> list[Path]:
+    """The root of a unified control group tree, or that of each controller of the older kind."""
+    if (_CONTROL_GROUPS / "cgroup.controllers").exists():
+        return [_CONTROL_GROUPS]
+    return [p for p in _CONTROL_GROUPS.iterdir() if p.is_dir() and not p.is_symlink()]
 
 
 def _processes_in(groups: list[Path]) -> list[int]:

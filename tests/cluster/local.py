@@ -1,9 +1,11 @@
 """The local cluster: its programs as processes on this machine, up and down.
 
-`up` is a comparison, not a script: when every process lives and the API server answers, only images that changed are
-imported. Anything in between is taken down first, so there is one way to start and no way to repair.
+`up` is a comparison, not a script: when every process lives and the API server answers, only
+images that changed are imported. Anything in between is taken down first, so there is one way to
+start and no way to repair.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -38,12 +40,13 @@ PROCESSES = (
 
 def up(folders: settings.Folders) -> None:
     """Leave a running cluster with the present images, whatever was there before."""
+    if os.geteuid() != 0:
+        raise ClusterError("the local cluster takes root; or name a cluster in KUBECONFIG")
     binaries.install_debian_packages()
     binaries.build_programs(folders)
     if not is_up(folders):
-        if folders.state.exists():
-            with step("removing what an earlier run left"):
-                down(folders)
+        with step("removing what an earlier run left", quiet_below_s=1.0):
+            down(folders)
         records = images.build(folders, images.infrastructure(folders))
         try:
             _start(folders, records)
@@ -81,6 +84,7 @@ def down(folders: settings.Folders) -> None:
     processes.stop(state, ["kubelet", "kube-proxy", "provisioner"])
     leftovers.end_containers(folders)
     processes.stop(state, reversed(PROCESSES))
+    leftovers.end_programs(folders)
     leftovers.end_containers(folders)
     leftovers.unmount_all(state)
     network.remove_network(state)
@@ -90,7 +94,9 @@ def down(folders: settings.Folders) -> None:
 def status(folders: settings.Folders) -> str:
     """One line for each process, and whether the node is Ready."""
     pids = {name: processes.running(folders.state, name) for name in PROCESSES}
-    lines = [f"{name:24} {f'process {pid}' if pid else 'not running'}" for name, pid in pids.items()]
+    lines = [
+        f"{name:24} {f'process {pid}' if pid else 'not running'}" for name, pid in pids.items()
+    ]
     verdict = "up" if is_up(folders) else "not up"
     return "\n".join([*lines, f"cluster: {verdict}, kubeconfig {folders.kubeconfig}"])
 
@@ -105,6 +111,7 @@ def _start(folders: settings.Folders, records: dict[str, Path]) -> None:
         control_plane.write_files(folders)
         node.write_files(folders)
         network.build_network(state)
+        leftovers.make_groups()
         processes.start(state, "etcd", control_plane.etcd(folders, _program("etcd")))
         processes.start(state, "containerd", node.containerd(folders, _program("containerd")))
         processes.start(state, "kube-apiserver", control_plane.api_server(folders))
@@ -123,7 +130,7 @@ def _start(folders: settings.Folders, records: dict[str, Path]) -> None:
         _wait_while_alive(folders, lambda: addons.node_is_ready(api), "a Ready node")
     with step("installing DNS, storage class and GPUs"):
         addons.install(api)
-        addons.wait_for_dns(api)
+        addons.wait_for_dns()
 
 
 def start_provisioner(state: Path, kubeconfig: Path, volumes: Path) -> None:
@@ -132,7 +139,7 @@ def start_provisioner(state: Path, kubeconfig: Path, volumes: Path) -> None:
     processes.start(state, "provisioner", command, cwd=settings.REPOSITORY)
 
 
-def _wait_while_alive(folders: settings.Folders, met, what: str) -> None:  # noqa: ANN001
+def _wait_while_alive(folders: settings.Folders, met, what: str) -> None:
     """Wait for a condition, but not for a process that has ended."""
 
     def met_or_hopeless() -> bool:
@@ -159,4 +166,3 @@ def _program(name: str) -> Path:
     if found is None:
         raise ClusterError(f"{name} is not installed")
     return found
-

@@ -1,11 +1,13 @@
 """The machine's side of the cluster network, and putting it back as it was.
 
-Pods hang on a bridge of their own (made by the CNI plugin), Services are iptables rules (made by kube-proxy).
+Pods hang on a bridge of their own (made by the CNI plugin), Services are iptables rules (made by
+kube-proxy).
 
 Stray traffic stays here. An address of the pod or Service range that nobody holds would leave the
-machine through its default route, to whoever holds it there. So a second bridge, without ports (the *sink*), takes the routes
-of both ranges: packets sent there vanish and the sender times out. Routes of living pods are more specific and win;
-Service addresses are rewritten by kube-proxy before they are routed. Nothing is forwarded from pods to the outside.
+machine through its default route, to whoever holds it there. So a second bridge, without ports
+(the *sink*), takes the routes of both ranges: packets sent there vanish and the sender times out.
+Routes of living pods are more specific and win; Service addresses are rewritten by kube-proxy
+before they are routed. Nothing is forwarded from pods to the outside.
 
 The sink also carries the node's address, so that it is the same on every machine.
 """
@@ -23,11 +25,13 @@ _SWITCHES = {
 }
 _OTHERS_WRITE = ("net/ipv4/conf/all/route_localnet",)
 _OURS = ("KUBE-", "CNI-", settings.NAME)
-"""Words by which an iptables line is known as the cluster's: kube-proxy's and kubelet's, the plugins', our own."""
+"""Words by which an iptables line is known as the cluster's: kube-proxy's and kubelet's, the
+plugins', our own."""
 
 
 def build_network(state: Path) -> None:
-    """Make the sink with its routes and the rule that keeps pods' traffic here; note the switches' former values."""
+    """Make the sink with its routes and the rule that keeps pods' traffic here; note the
+    switches' former values."""
     if which("modprobe"):
         for module in ("br_netfilter", "overlay"):
             succeeds(["modprobe", module])
@@ -43,13 +47,15 @@ def build_network(state: Path) -> None:
     run([ip, "route", "replace", settings.SERVICE_RANGE, "dev", sink])
     run([ip, "route", "replace", settings.POD_RANGE, "dev", sink, "metric", "5000"])
     bridge = settings.POD_BRIDGE
-    # "Not to the pod bridge" and not "to the outer interface": right whatever the machine's interfaces are called.
+    # "Not to the pod bridge" and not "to the outer interface": right whatever the machine's
+    # interfaces are called.
     rule = ["FORWARD", "-i", bridge, "!", "-o", bridge, "-j", "DROP"]
     run([_iptables(), "-w", "-I", *rule, "-m", "comment", "--comment", settings.NAME])
 
 
 def remove_network(state: Path) -> None:
-    """Undo build_network and what the CNI plugins, kubelet and kube-proxy added; nothing to do is fine."""
+    """Undo build_network and what the CNI plugins, kubelet and kube-proxy added; nothing to do is
+    fine."""
     ip = which("ip") or "ip"
     for link in (settings.SINK, settings.POD_BRIDGE):
         if Path(f"/sys/class/net/{link}").exists():

@@ -8,8 +8,9 @@ from tests.cluster import settings
 _POD_RANGE_OF_NODE = settings.POD_RANGE.replace(".0.0/16", ".0.0/23")
 """510 addresses on one bridge: enough for `maxPods`, even while old pods still leave."""
 
-# restrict_oom_score_adj: lowering that score takes CAP_SYS_RESOURCE, which root in a container or a small virtual machine
-# may lack; without this line every sandbox then fails with "can't get final child's PID from pipe".
+# restrict_oom_score_adj: lowering that score takes CAP_SYS_RESOURCE, which root in a container or
+# a small virtual machine may lack; without this line every sandbox then fails with "can't get
+# final child's PID from pipe".
 _CONTAINERD = """\
 version = 2
 root = "{state}/containerd/root"
@@ -37,7 +38,7 @@ state = "{state}/containerd/state"
 def write_files(folders: settings.Folders) -> None:
     """Write the configurations of containerd, its network and kubelet."""
     state = folders.state
-    for folder in ("cni/conf", "containerd", "kubelet", "log/pods", "manifests"):
+    for folder in ("cni/conf", "containerd", "kubelet", "log/pods"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "containerd.toml").write_text(
         _CONTAINERD.format(
@@ -74,7 +75,8 @@ def cni_network(state: Path) -> dict[str, object]:
 
 
 def kubelet_configuration(folders: settings.Folders) -> dict[str, object]:
-    """Room for many small pods, no throttle on the way to the API server, and no eviction over a full test machine."""
+    """Room for many small pods, no throttle on the way to the API server, and no eviction over a
+    full test machine."""
     state = folders.state
     pki = state / "pki"
     return {
@@ -90,6 +92,8 @@ def kubelet_configuration(folders: settings.Folders) -> dict[str, object]:
         "tlsCertFile": str(pki / "kubelet.crt"),
         "tlsPrivateKeyFile": str(pki / "kubelet.key"),
         "cgroupDriver": "cgroupfs",
+        # A group of our own: what runs in it is known to be ours, whoever else runs pods here.
+        "cgroupRoot": f"/{settings.NAME}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,

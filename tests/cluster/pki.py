@@ -1,7 +1,9 @@
-"""Who is who: a certificate authority, a certificate for each component, and the kubeconfigs that carry them.
+"""Who is who: a certificate authority, a certificate for each component, and the kubeconfigs that
+carry them.
 
-Kubernetes reads a client's user name and groups from its certificate's subject (`CN` and `O`). The node authorizer
-knows the kubelet by `O=system:nodes, CN=system:node:NAME`; `O=system:masters` may do anything.
+Kubernetes reads a client's user name and groups from its certificate's subject (`CN` and `O`).
+The node authorizer knows the kubelet by `O=system:nodes, CN=system:node:NAME`; `O=system:masters`
+may do anything.
 """
 
 import base64
@@ -72,7 +74,8 @@ IDENTITIES = (
 
 
 def make_pki(folder: Path) -> None:
-    """Write ca.crt, ca.key, sa.key, sa.pub and NAME.crt, NAME.key of every identity into `folder`."""
+    """Write ca.crt, ca.key, sa.key, sa.pub and NAME.crt, NAME.key of every identity into
+    `folder`."""
     folder.mkdir(parents=True, mode=0o700)
     _certificate(folder, Identity("ca", "/CN=triton-test-ca", ("DNS:ca",)), section="ca")
     for identity in IDENTITIES:
@@ -96,7 +99,8 @@ def _certificate(folder: Path, identity: Identity, *, section: str) -> None:
 
 
 def kubeconfig(pki: Path, user: str) -> str:
-    """The text of a kubeconfig with the certificates inside; JSON, which every YAML reader reads."""
+    """The text of a kubeconfig with the certificates inside; JSON, which every YAML reader
+    reads."""
 
     def data(file: str) -> str:
         return base64.b64encode((pki / file).read_bytes()).decode()

@@ -1,7 +1,9 @@
-"""Processes that outlive the command that started them, and that are ended only when they are certainly ours.
+"""Processes that outlive the command that started them, and that are ended only when they are
+certainly ours.
 
-A process id alone proves nothing: it may belong to somebody else by now. So each pid file also holds the
-process's start time (field 22 of /proc/PID/stat, in clock ticks since boot) and the machine's boot id.
+A process id alone proves nothing: it may belong to somebody else by now. So each pid file also
+holds the process's start time (field 22 of /proc/PID/stat, in clock ticks since boot) and the
+machine's boot id.
 """
 
 import contextlib
@@ -27,7 +29,8 @@ class Record:
 
 
 def start(state: Path, name: str, command: Sequence[str | Path], **kwargs: Path | dict) -> None:
-    """Start a process in a session of its own, its output in log/NAME.log, and note it in pid/NAME."""
+    """Start a process in a session of its own, its output in log/NAME.log, and note it in
+    pid/NAME."""
     for folder in ("log", "pid"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     with (state / "log" / f"{name}.log").open("ab") as log:
@@ -55,7 +58,8 @@ def running(state: Path, name: str) -> int | None:
 
 
 def stop(state: Path, names: Iterable[str], *, patience_s: float = 5.0) -> None:
-    """Ask the processes of these names to end, insist after `patience_s`, and forget their pid files."""
+    """Ask the processes of these names to end, insist after `patience_s`, and forget their pid
+    files."""
     names = list(names)
     left = {name for name in names if _signal(running(state, name), signal.SIGTERM)}
     deadline = time.monotonic() + patience_s
@@ -105,12 +109,14 @@ def _signal(pid: int | None, number: signal.Signals) -> bool:
 
 
 def _start_time(pid: int) -> int | None:
-    """Clock ticks from boot to this process's start; None when it is gone, or dead and not yet collected."""
+    """Clock ticks from boot to this process's start; None when it is gone, or dead and not yet
+    collected."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The second field is the program's name in brackets and may hold anything: read from the last bracket on.
+    # The second field is the program's name in brackets and may hold anything: read from the last
+    # bracket on.
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else int(fields[19])
 

@@ -1,4 +1,5 @@
-"""Telling a waiting person what goes on: the name of each step, how long it took, and a sign of life in between."""
+"""Telling a waiting person what goes on: the name of each step, how long it took, and a sign of
+life in between."""
 
 import sys
 import threading
@@ -23,7 +24,8 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(name: str, *, quiet_below_s: float = 0.0) -> Iterator[None]:
-    """Announce a step, show that it lives, and say what it took; a step faster than `quiet_below_s` is not mentioned."""
+    """Announce a step, show that it lives, and say what it took; a step faster than
+    `quiet_below_s` is not mentioned."""
     started = time.monotonic()
     over = threading.Event()
 

@@ -1,11 +1,12 @@
 """Dynamic volumes: a folder for each claim of the class `standard`, and its removal with the claim.
 
-Run as a process beside the cluster: `python3 -m tests.cluster.provisioner KUBECONFIG FOLDER`. It watches claims and
-volumes. A new claim gets a folder that everybody may write and a PersistentVolume that is reserved for it; binding the two
-is the controller manager's work. A volume whose claim is gone (`Released`) loses its folder, then itself.
+Run as a process beside the cluster: `python3 -m tests.cluster.provisioner KUBECONFIG FOLDER`. It
+watches claims and volumes. A new claim gets a folder that everybody may write and a
+PersistentVolume that is reserved for it; binding the two is the controller manager's work. A
+volume whose claim is gone (`Released`) loses its folder, then itself.
 
-The volumes are of kind hostPath, so any number of pods may read and write one (ReadWriteMany). The annotation
-`provisioned-by` tells the controller manager that somebody else deletes them.
+The volumes are of kind hostPath, so any number of pods may read and write one (ReadWriteMany).
+The annotation `provisioned-by` tells the controller manager that somebody else deletes them.
 """
 
 import re
@@ -90,7 +91,7 @@ def provision(api: Api, folders: Path, claim: Object) -> None:
     try:
         api.call("POST", _VOLUMES, build_volume(claim, folder))
     except ApiError as error:
-        if error.status != 409:  # noqa: PLR2004 - Conflict: made by an earlier pass
+        if error.status != 409:
             raise
         return
     _log(f"made {folder.name}")
@@ -105,7 +106,7 @@ def reclaim(api: Api, folders: Path, volume: Object) -> None:
     try:
         api.call("DELETE", f"{_VOLUMES}/{volume['metadata']['name']}")
     except ApiError as error:
-        if error.status != 404:  # noqa: PLR2004 - Not Found: gone already
+        if error.status != 404:
             raise
         return
     _log(f"removed {folder.name}")
@@ -136,7 +137,8 @@ def _serve_volumes(api: Api, folders: Path) -> None:
 
 
 def _insist(work: Callable[[Api, Path, Object], None], api: Api, folders: Path, o: Object) -> None:
-    """Try a few times, then go on with the other objects: the next listing brings this one again."""
+    """Try a few times, then go on with the other objects: the next listing brings this one
+    again."""
     for _ in range(5):
         try:
             return work(api, folders, o)

@@ -1,4 +1,5 @@
-"""Names, versions, addresses and folders of the test cluster. Two folders can be moved by the environment."""
+"""Names, versions, addresses and folders of the test cluster. Two folders can be moved by the
+environment."""
 
 import os
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ NAME = "triton-test"
 """Of the node, of the kind cluster, and of the CNI network."""
 
 NODE_IP = "10.95.0.1"
-"""The node's address, on a bridge of its own: it stays the same whatever the machine's network does, and the API
-server is not offered to the outside."""
+"""The node's address, on a bridge of its own: it stays the same whatever the machine's network
+does, and the API server is not offered to the outside."""
 API_PORT = 6443
 ETCD_PORT = 12379
 POD_RANGE = "10.244.0.0/16"

@@ -19,7 +19,8 @@ def run(
     stdin: str | None = None,
     check: bool = True,
 ) -> str:
-    """Run a command to its end and return its standard output; raise ClusterError with the end of its output otherwise."""
+    """Run a command to its end and return its standard output; raise ClusterError with the end of
+    its output otherwise."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words,

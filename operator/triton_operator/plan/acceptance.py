@@ -75,6 +75,8 @@ def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
         return Rejected(record, "ResponseCacheOff", message)
     if problem := _check_gpus(config, server):
         return Rejected(record, "GPUNotAvailable", problem)
+    if problem := _check_python(config, model):
+        return Rejected(record, "InvalidSpec", problem)
     return Accepted(record, model, config, _build_generation(model, config))
 
 
@@ -92,6 +94,20 @@ def _check_gpus(config: ModelConfig, server: TritonServer) -> str | None:
             return (
                 f"{where}.gpus names GPU {beyond[0]}, but pods of TritonServer"
                 f" {server.metadata.name!r} see only {gpus} (spec.gpus), counted from 0"
+            )
+    return None
+
+
+def _check_python(config: ModelConfig, model: TritonModel) -> str | None:
+    """Refuse a Python model without its file: its load would never end, nor any later one."""
+    if config.backend != "python":
+        return None
+    name = config.default_model_filename or "model.py"
+    for version in model.spec.versions:
+        if version.source is None and name not in version.files:
+            return (
+                f"versions: version {version.version} of a python model needs {name!r};"
+                " add it to the version's files"
             )
     return None
 

@@ -15,9 +15,9 @@ import (
 	_ "github.com/coredns/coredns/plugin/template"
 )
 
-// The order of this list is the order in which the plugins see a query.
+// The order of this list is the order in which the plugins see a query: template answers what kubernetes leaves over.
 func init() {
-	dnsserver.Directives = []string{"health", "ready", "errors", "cache", "loadbalance", "template", "kubernetes"}
+	dnsserver.Directives = []string{"health", "ready", "errors", "cache", "loadbalance", "kubernetes", "template"}
 }
 
 func main() { coremain.Run() }
