@@ -17,6 +17,8 @@ from tests.cluster.shell import run
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _DEBIAN_PROGRAMS = ("etcd", "containerd")
+_USERS_PROGRAMS = ("kubectl", "helm")
+_SHIM_SOCKETS = Path("/run/containerd/s")
 _LOG_LINKS = Path("/var/log/containers")
 
 
@@ -39,12 +41,31 @@ def end_containers(folders: settings.Folders) -> None:
 def end_programs(folders: settings.Folders) -> None:
     """Kill what runs on files of the state folder and has no pid file any more."""
     processes.kill_all(
-        pid
-        for pid, words in processes.command_lines().items()
-        if pid != os.getpid()
-        and any(f"{folders.state}/" in word for word in words[1:])
-        and (Path(words[0]).parent == folders.bin or Path(words[0]).name in _DEBIAN_PROGRAMS)
+        pid for pid, words in processes.command_lines().items() if is_program(words, folders)
     )
+
+
+def is_program(words: list[str], folders: settings.Folders) -> bool:
+    """Whether a command line is one of the cluster's processes: our program on our files."""
+    if not words or not any(f"{folders.state}/" in word for word in words[1:]):
+        return False
+    program = Path(words[0])
+    return (
+        program.parent == folders.bin
+        or program.name in _DEBIAN_PROGRAMS
+        or words[1:3] == ["-m", "tests.cluster.provisioner"]
+    ) and program.name not in _USERS_PROGRAMS
+
+
+def remove_shim_sockets(folders: settings.Folders) -> None:
+    """Remove the sockets of our shims, which lie outside the state folder; it says where."""
+    tasks = folders.state / "containerd" / "state" / "io.containerd.runtime.v2.task"
+    for address in tasks.glob("*/*/address"):
+        socket = Path(address.read_text().strip().removeprefix("unix://"))
+        socket.unlink(missing_ok=True)
+    for folder in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def unmount_all(state: Path) -> None:

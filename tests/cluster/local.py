@@ -86,6 +86,7 @@ def down(folders: settings.Folders) -> None:
     processes.stop(state, reversed(PROCESSES))
     leftovers.end_programs(folders)
     leftovers.end_containers(folders)
+    leftovers.remove_shim_sockets(folders)
     leftovers.unmount_all(state)
     network.remove_network(state)
     leftovers.remove_state(state)

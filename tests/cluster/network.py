@@ -23,6 +23,7 @@ _SWITCHES = {
     "net/ipv4/ip_forward": "1",
     "net/bridge/bridge-nf-call-iptables": "1",
 }
+_CNI_NOTES = Path("/var/lib/cni/results")
 _OTHERS_WRITE = ("net/ipv4/conf/all/route_localnet",)
 _OURS = ("KUBE-", "CNI-", settings.NAME)
 """Words by which an iptables line is known as the cluster's: kube-proxy's and kubelet's, the
@@ -62,11 +63,14 @@ def remove_network(state: Path) -> None:
             run([ip, "link", "delete", link])
     for family in ("iptables", "ip6tables"):
         _remove_rules(family)
-    for leftover in Path("/var/lib/cni/results").glob(f"{settings.NAME}-*"):
-        leftover.unlink()
+    # One note for each interface of each pod, also for the loopback; the pod's network lies below
+    # our state folder.
+    for note in _CNI_NOTES.glob("*"):
+        if f'"{state}/' in note.read_text():
+            note.unlink()
     with contextlib.suppress(OSError):
-        Path("/var/lib/cni/results").rmdir()
-        Path("/var/lib/cni").rmdir()
+        _CNI_NOTES.rmdir()
+        _CNI_NOTES.parent.rmdir()
     with contextlib.suppress(OSError, ValueError):
         for name, value in json.loads((state / "switches.json").read_text()).items():
             _switch(name).write_text(value)

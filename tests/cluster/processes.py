@@ -57,7 +57,7 @@ def running(state: Path, name: str) -> int | None:
     return record.pid
 
 
-def stop(state: Path, names: Iterable[str], *, patience_s: float = 5.0) -> None:
+def stop(state: Path, names: Iterable[str], *, patience_s: float = 2.0) -> None:
     """Ask the processes of these names to end, insist after `patience_s`, and forget their pid
     files."""
     names = list(names)
@@ -74,9 +74,9 @@ def stop(state: Path, names: Iterable[str], *, patience_s: float = 5.0) -> None:
         (state / "pid" / name).unlink(missing_ok=True)
 
 
-def kill_all(find: "Sequence[int] | Iterable[int]") -> None:
+def kill_all(pids: Iterable[int]) -> None:
     """Kill these processes at once; one that is gone already is no matter."""
-    for pid in find:
+    for pid in pids:
         _signal(pid, signal.SIGKILL)
 
 
