@@ -75,7 +75,9 @@ def up() -> None:
         f"--timeout={READY_SECONDS}s",
     )
     show("wait", "tm/classifier", "--for=condition=Ready", f"--timeout={READY_SECONDS}s")
-    print(f"   served after {time.monotonic() - started:.1f} s, by the same pods: {', '.join(pods)}")
+    print(
+        f"   served after {time.monotonic() - started:.1f} s, by the same pods: {', '.join(pods)}"
+    )
     assert pod_names("image-classifier") == pods, "the pods were replaced"
     with forwarded("image-classifier") as ports:
         delay = effective_delay(ports)
@@ -191,13 +193,13 @@ def run(*command: str | Path, check: bool = True) -> str:
 NEXT = f"""
 == It keeps running. What to try next
    {'eval "$(python3 -m tests.cluster env)"':<60} # kubectl for this cluster
-   {f'kubectl config set-context --current --namespace {NAMESPACE}':<60} # look there by default
-   {'kubectl get tm --watch':<60} # in a second terminal
-   {'kubectl edit tm preprocessor':<60} # break model.py: what does READY say? does it still serve?
-   {'kubectl describe tm preprocessor':<60} # Triton's own error, and what keeps serving
-   {'kubectl patch ts image-classifier --type=merge -p':<60} # '{{"spec": {{"replicas": 2}}}}'
-   {'kubectl delete tm resnet50':<60} # its server, claim and files go with it
-   {'make demo-down':<60} # leaves nothing
+   {f"kubectl config set-context --current --namespace {NAMESPACE}":<60} # look there by default
+   {"kubectl get tm --watch":<60} # in a second terminal
+   {"kubectl edit tm preprocessor":<60} # break model.py: what does READY say? does it still serve?
+   {"kubectl describe tm preprocessor":<60} # Triton's own error, and what keeps serving
+   {"kubectl patch ts image-classifier --type=merge -p":<60} # '{{"spec": {{"replicas": 2}}}}'
+   {"kubectl delete tm resnet50":<60} # its server, claim and files go with it
+   {"make demo-down":<60} # leaves nothing
 """
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""The documentation says what the code does."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from triton_operator.api.model import TritonModel
+from triton_operator.api.server import TritonServer
+
+ROOT = Path(__file__).parents[3]
+CODE = ROOT / "operator" / "triton_operator"
+
+
+def reasons() -> set[str]:
+    """Every reason that a condition, a failure or an Event can have, as the code spells it."""
+    patterns = (
+        r'reason(?:: ClassVar\[str\])? = "([A-Z][A-Za-z]+)"',
+        r'Rejected\(\s*\w+(?:\.\w+)*, "([A-Z][A-Za-z]+)"',
+        r'(?:_Finding|judge)\(\s*ConditionType\.\w+,\s*[\w >!=0]+,\s*"([A-Z][A-Za-z]+)"',
+        r'_report\(\s*record, "([A-Z][A-Za-z]+)"',
+        r'report_unserved\(\s*\w+, "([A-Z][A-Za-z]+)"',
+        r'Event\("\w+", "([A-Z][A-Za-z]+)"',
+        r'"([A-Z][A-Za-z]+)" (?:if|else)',
+        r'else "([A-Z][A-Za-z]+)"',
+        r'(?:LOAD_FAILED|SERVER_DIED) = "([A-Z][A-Za-z]+)"',
+    )
+    not_reasons = {"Error", "Retrying", "ServerUnreachable", "InProgress", "Job"}
+    text = "\n".join(path.read_text() for path in CODE.rglob("*.py"))
+    found = {match for pattern in patterns for match in re.findall(pattern, text)}
+    return found - not_reasons - {"True", "False", "Background", "Foreground"}
+
+
+def test_troubleshooting_has_every_reason():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    documented = set(re.findall(r"`([A-Z][A-Za-z]+)`", page))
+    assert len(reasons()) > 25
+    assert reasons() <= documented
+
+
+def test_the_objects_in_the_readme_are_valid():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    objects = [each for block in blocks for each in yaml.safe_load_all(block)]
+    assert {each["kind"] for each in objects} == {"TritonModel", "TritonServer"}
+    for each in objects:
+        (TritonModel if each["kind"] == "TritonModel" else TritonServer).parse(each)
+
+
+def test_links_between_documents_lead_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("https://"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
