@@ -182,9 +182,7 @@ def kubectl(*arguments: str | Path, check: bool = True) -> str:
 
 
 def run(*command: str | Path, check: bool = True) -> str:
-    done = subprocess.run(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True)
     if check and done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
