@@ -55,7 +55,7 @@ format: venv ## Format the code
 
 crds: venv ## Write crds/ and the chart's copy from the models in operator/triton_operator/api
 	@$(PYTHON) -m triton_operator.api.crd crds
-	@mkdir -p charts/triton-operator/files/crds && cp crds/*.yaml charts/triton-operator/files/crds/
+	@rm -f charts/triton-operator/files/crds/*.yaml && cp crds/*.yaml charts/triton-operator/files/crds/
 
 clean: ## Remove what can be made again, but no cluster
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

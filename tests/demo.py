@@ -68,12 +68,8 @@ def up() -> None:
     show("patch", "tm", "classifier", "--type=merge", "-p", patch)
     generation = kubectl("get", "tm", "classifier", "-o", "jsonpath={.metadata.generation}")
     started = time.monotonic()
-    show(
-        "wait",
-        "tm/classifier",
-        f"--for=jsonpath={{.status.conditions[?(@.type=='Ready')].observedGeneration}}={generation}",
-        f"--timeout={READY_SECONDS}s",
-    )
+    seen = f"--for=jsonpath={{.status.observedGeneration}}={generation}"
+    show("wait", "tm/classifier", seen, f"--timeout={READY_SECONDS}s")
     show("wait", "tm/classifier", "--for=condition=Ready", f"--timeout={READY_SECONDS}s")
     print(
         f"   served after {time.monotonic() - started:.1f} s, by the same pods: {', '.join(pods)}"

@@ -54,7 +54,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 class KubeApi:
-    """A connection to the API server; an asynchronous context manager."""
+    """A connection to the API server."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api

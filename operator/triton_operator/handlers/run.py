@@ -51,7 +51,7 @@ def login(**arguments: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
 
-@kopf.on.startup()
+@kopf.on.startup(backoff=2.0)
 async def start(memo: Any, **_: Any) -> None:
     """Connect, and know everything there is, before the first event comes in."""
     memo.operator = await Operator.start(memo.settings)
