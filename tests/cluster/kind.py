@@ -98,11 +98,10 @@ class Kind:
 
 
 def _configuration(volumes: Path) -> dict[str, object]:
-    """One node, with the volumes' folder at the same path inside."""
+    """One node of kind's own Kubernetes version, the volumes' folder at the same path inside."""
     mount = {"hostPath": str(volumes), "containerPath": str(volumes)}
-    image = f"kindest/node:{settings.KUBERNETES_VERSION}"
     return {
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "kind": "Cluster",
-        "nodes": [{"role": "control-plane", "image": image, "extraMounts": [mount]}],
+        "nodes": [{"role": "control-plane", "extraMounts": [mount]}],
     }
