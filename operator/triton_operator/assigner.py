@@ -50,7 +50,7 @@ class ModelAssigner:
         self, record: ModelRecord, model: TritonModel, server: ServerRecord | None
     ) -> None:
         """Apply the model's own server."""
-        if server is not None and not _belongs(server, record):
+        if server is not None and not server.takes(record):
             message = (
                 f"TritonServer {server.meta.name!r} exists and is not this model's;"
                 f" set spec.serverRef.name to {server.meta.name!r} to be served by it,"

@@ -10,6 +10,7 @@
 The class decides the retry; no handler reads an HTTP status code.
 """
 
+from http import HTTPStatus
 from typing import ClassVar
 
 
@@ -48,6 +49,16 @@ class ClusterError(TransientError):
         super().__init__(f"{action} {what} failed: {answer}{': ' if message else ''}{message}")
         self.status = status
         self.message = message
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the API server has decided against the request, rather than failed to answer."""
+        too_many = HTTPStatus.TOO_MANY_REQUESTS
+        return (
+            self.status is not None
+            and self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            and (self.status != too_many)
+        )
 
 
 class ServerUnreachableError(TransientError):

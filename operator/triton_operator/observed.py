@@ -230,6 +230,15 @@ class ServerRecord:
                 return (reference.uid, reference.name)
         return None
 
+    def takes(self, model: ModelRecord) -> bool:
+        """Return whether a model of its namespace that names this server may be served by it.
+
+        One without a ``serverRef`` names the server that is called like it, which may be
+        somebody else's.
+        """
+        owner = self.owner()
+        return not model.owns_server or (owner is not None and owner[0] == model.meta.uid)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerWorld:

@@ -16,7 +16,12 @@ from triton_operator.desired import Children, build_children
 from triton_operator.desired.deployment import template_revision
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
-from triton_operator.errors import InvalidSpecError, OperatorError, ServerUnreachableError
+from triton_operator.errors import (
+    ClusterError,
+    InvalidSpecError,
+    OperatorError,
+    ServerUnreachableError,
+)
 from triton_operator.observed import (
     ModelRecord,
     Pod,
@@ -101,6 +106,7 @@ class ServerReconciler:
         record = world.server
         if record is None:
             return self._settings.resync_seconds
+        world = replace(world, models=tuple(filter(record.takes, world.models)))
         if record.meta.deletion_timestamp is not None:
             return await self._release(world, record)
         if self._is_retiring(world, record):
@@ -318,6 +324,7 @@ class ServerReconciler:
         if names.FINALIZER not in record.meta.finalizers:
             return self._settings.resync_seconds
         now = self._now()
+        waited = (now - (record.meta.deletion_timestamp or now)).total_seconds()
         left = "files of this server stay on its claim: "
         problem = "the spec cannot be read"
         sync = None
@@ -333,11 +340,12 @@ class ServerReconciler:
             try:
                 await self._run_sync(record.spec, manifest, sync)
             except OperatorError as error:
+                unanswered = isinstance(error, ClusterError) and not error.is_refusal
+                if unanswered and waited < _RELEASE_SECONDS:
+                    raise
                 # Nothing can be made in a namespace that goes away, and its claims go with it.
                 sync, problem = None, str(error)
         done = sync is not None and sync.state is SyncState.DONE and not sync.failures
-        deadline = record.meta.deletion_timestamp or now
-        waited = (now - deadline).total_seconds()
         if sync is not None and not done and waited < _RELEASE_SECONDS:
             return min(sync.retry_in or _RELEASE_SECONDS, _RELEASE_SECONDS - waited)
         if not done:

@@ -1,0 +1,179 @@
+"""Triton as it was measured, on pods that read a claim.
+
+What a model does is written in its own files, so that a test breaks a model as a user would:
+
+* ``raise``: the load is refused with 400, whatever was loaded keeps serving;
+* ``silent``: as ``raise``, but a *re*load answers 200, and only the log has the reason;
+* ``die``: the load takes the server down, and its container is started again;
+* ``hang``: the load answers only when ``release`` is set.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from triton_operator import names
+from triton_operator.errors import ServerUnreachableError
+from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
+from triton_operator.plan.ensembles import members
+from triton_operator.repository.manifest import Generation
+
+UNLOADED = "unloaded"
+
+
+@dataclass
+class Claim:
+    """What lies on a claim: generations, and links of servers to them."""
+
+    generations: dict[tuple[str, str], Generation] = field(default_factory=dict)
+    links: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """Object and hash, by server and model."""
+    servers: set[str] = field(default_factory=set)
+    """Servers whose folder exists: before that, a pod waits."""
+
+    def linked(self, server: str) -> dict[str, Generation]:
+        return {
+            model: self.generations[target]
+            for (owner, model), target in self.links.items()
+            if owner == server
+        }
+
+
+class LoadRefusedError(Exception):
+    pass
+
+
+class ServerKilledError(Exception):
+    pass
+
+
+@dataclass
+class Triton:
+    """One server process: from the start of its container to its end."""
+
+    server: str
+    claim: Claim
+    loaded: dict[str, Generation] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Why a model is not loaded, by its name."""
+    log: list[str] = field(default_factory=list)
+    loads: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        for model in sorted(self.claim.linked(self.server)):
+            if model not in self.loaded:
+                try:
+                    self.load(model)
+                except LoadRefusedError:
+                    continue
+
+    def load(self, model: str) -> None:
+        generation = self.claim.linked(self.server).get(model)
+        if generation is None:
+            raise LoadRefusedError(f"failed to load '{model}', failed to poll from repository")
+        self.loads.append(model)
+        code = "".join(text for v in generation.versions for text in v.files.values())
+        if "die" in code:
+            raise ServerKilledError
+        problem = "RuntimeError: boom" if "raise" in code or "silent" in code else ""
+        for member in members(config_of(generation)):
+            if member not in self.loaded and not problem:
+                try:
+                    self.load(member)
+                except LoadRefusedError as error:
+                    problem = f"ensemble '{model}' depends on '{member}': {error}"
+        if problem:
+            self.log.append(
+                f"E0101 00:00:00.000000 1 model_lifecycle.cc:642] \"failed to load '{model}'"
+                f' version 1: Internal: {problem}\\n\\nAt:\\n model.py(1)"'
+            )
+            if model in self.loaded and "silent" in code:
+                return
+            if model not in self.loaded:
+                self.broken[model] = problem
+            raise LoadRefusedError(f"load failed for model '{model}': {problem};\n")
+        self.loaded[model] = generation
+        self.broken.pop(model, None)
+        for other, above in list(self.loaded.items()):
+            # An ensemble is made anew with its member, from what its folder holds now.
+            if model in members(config_of(above)) and other in self.claim.linked(self.server):
+                self.loaded[other] = self.claim.linked(self.server)[other]
+
+    def unload(self, model: str) -> None:
+        if self.loaded.pop(model, None) is not None:
+            self.broken[model] = UNLOADED
+        for other, above in list(self.loaded.items()):
+            if model in members(config_of(above)):
+                self.unload(other)
+
+    def index(self) -> Served:
+        """What the repository lists, and what is loaded although its folder is gone."""
+        names = {*self.claim.linked(self.server), *self.loaded}
+        return {model: self.served(model) for model in sorted(names)}
+
+    def served(self, model: str) -> ServedModel:
+        if model in self.loaded:
+            generation = self.loaded[model]
+            present = [v.version for v in generation.versions] or [1]
+            states = tuple(ServedVersion(str(v), "READY") for v in present[-1:])
+            return ServedModel(states, generation.hash)
+        if model in self.broken:
+            return ServedModel((ServedVersion("1", "UNAVAILABLE", self.broken[model]),))
+        return ServedModel((ServedVersion("", ""),))
+
+
+class FakeTriton:
+    """Triton's API on the pods of a world."""
+
+    def __init__(self) -> None:
+        self.processes: dict[str, Triton] = {}
+        """The running process by pod uid; none while a container is down."""
+        self.keys: dict[str, str] = {}
+        self.deaf: set[str] = set()
+        """Names of pods that do not answer."""
+        self.release = asyncio.Event()
+        self.overlapping: set[str] = set()
+
+    async def observe(self, pod: Pod, key: str) -> Served:
+        await asyncio.sleep(0)
+        return self._process(pod, key).index()
+
+    async def load(self, pod: Pod, key: str, model: str, *, timeout_seconds: float) -> str | None:
+        await asyncio.sleep(0)
+        process = self._process(pod, key)
+        code = str(process.claim.linked(process.server).get(model, ""))
+        if "hang" in code:
+            await self.release.wait()
+        try:
+            process.load(model)
+        except LoadRefusedError as error:
+            return str(error)
+        except ServerKilledError as error:
+            del self.processes[pod.uid]
+            raise ServerUnreachableError(f"pod {pod.name}: server disconnected") from error
+        return None
+
+    async def unload(self, pod: Pod, key: str, model: str) -> str | None:
+        await asyncio.sleep(0)
+        self._process(pod, key).unload(model)
+        return None
+
+    def _process(self, pod: Pod, key: str) -> Triton:
+        process = self.processes.get(pod.uid)
+        if process is None or pod.name in self.deaf:
+            raise ServerUnreachableError(f"pod {pod.name} ({pod.ip}): connection refused")
+        assert key == self.keys[process.server], "Triton answers 403 to a wrong key"
+        return process
+
+
+def config_of(generation: Generation) -> ModelConfig:
+    config = text_format.Parse(generation.config, ModelConfig())
+    assert config.parameters[names.CONFIG_HASH_PARAMETER].string_value == generation.hash
+    return config
+
+
+def hashes(process: Triton) -> Mapping[str, str]:
+    return {model: generation.hash for model, generation in process.loaded.items()}

@@ -1,0 +1,663 @@
+"""What happens to models and servers, from a user's change to a world at rest."""
+
+import asyncio
+
+import pytest
+from tests.unit.reconcile.world import NAMESPACE, Operator, World
+
+from triton_operator import names, reconciler
+from triton_operator.errors import ClusterError
+
+SHARED = {"serverRef": {"name": "vision"}}
+ENSEMBLE = {
+    "platform": "ensemble",
+    "input": [{"name": "X", "dataType": "TYPE_FP32", "dims": [1]}],
+    "output": [{"name": "Y", "dataType": "TYPE_FP32", "dims": [1]}],
+    "ensembleScheduling": {
+        "step": [{"modelName": "member", "inputMap": {"x": "X"}, "outputMap": {"y": "Y"}}]
+    },
+}
+
+
+def hash_of(world: World, model: str) -> str:
+    return world.model_status(model).config_hash
+
+
+def assert_all_serve(world: World, server: str, *models: str) -> None:
+    """Every process serves exactly these, each in the generation that its status names."""
+    expected = {model: hash_of(world, model) for model in models}
+    assert world.serving(server) == [expected] * len(world.serving(server))
+    assert world.serving(server)
+    for model in models:
+        assert world.condition(model) == "True Serving"
+        assert world.model_status(model).transition == "UpToDate"
+
+
+# ---- a model and its own server ---------------------------------------------------------------
+
+
+async def test_a_new_model_becomes_ready(world: World, operator: Operator) -> None:
+    world.model("resnet")
+
+    await operator.settle()
+
+    assert_all_serve(world, "resnet", "resnet")
+    assert world.model_status("resnet").loaded == "1/1"
+    assert world.condition("resnet", of=names.KIND_SERVER) == "True AllPodsReady"
+    assert world.warnings("resnet") == []
+
+
+async def test_a_new_model_costs_few_requests(world: World, operator: Operator) -> None:
+    world.model("resnet")
+    await operator.settle()
+
+    assert len(world.writes) <= 12, world.writes
+
+
+async def test_a_new_model_on_a_server_that_is_there_costs_fewer(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("first", **SHARED)
+    await operator.settle()
+    before = len(world.writes)
+
+    world.model("second", **SHARED)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "first", "second")
+    assert len(world.writes) - before <= 8, world.writes[before:]
+
+
+async def test_a_second_pass_over_an_unchanged_world_writes_nothing(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    world.model("broken", "raise")
+    world.server("vision", replicas=2)
+    world.model("shared", **SHARED)
+    world.model("rejected", config={"name": "other"}, **SHARED)
+    await operator.settle()
+    before = len(world.writes)
+
+    await operator.run_once()
+    operator.restart()
+    await operator.run_once()
+
+    assert world.writes[before:] == []
+
+
+async def test_a_deleted_model_takes_its_own_server_with_it(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    await operator.settle()
+
+    world.remove(names.KIND_MODEL, "resnet")
+    await operator.settle()
+
+    assert world.objects == {}
+
+
+async def test_a_server_that_is_somebody_elses_is_not_taken_over(
+    world: World, operator: Operator
+) -> None:
+    world.server("resnet", replicas=2)
+    world.model("resnet")
+
+    await operator.settle()
+
+    assert world.condition("resnet") == "False ServerNameTaken"
+    assert "set spec.serverRef.name to 'resnet'" in world.message("resnet")
+    assert world.get(names.KIND_SERVER, "resnet")["spec"] == {"replicas": 2}
+
+
+async def test_a_changed_server_spec_reaches_the_pods(world: World, operator: Operator) -> None:
+    world.model("resnet")
+    await operator.settle()
+    (before,) = world.triton.processes
+
+    world.model("resnet", server={"env": [{"name": "A", "value": "1"}]})
+    await operator.settle()
+
+    assert_all_serve(world, "resnet", "resnet")
+    assert before not in world.triton.processes
+
+
+# ---- new generations --------------------------------------------------------------------------
+
+
+async def test_an_update_reaches_every_pod(world: World, operator: Operator) -> None:
+    world.server("vision", replicas=3)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    before = hash_of(world, "resnet")
+
+    world.model("resnet", "pass  # better", **SHARED)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet")
+    assert hash_of(world, "resnet") != before
+    assert [p.loads for p in world.processes("vision")] == [["resnet", "resnet"]] * 3
+
+
+@pytest.mark.parametrize("failure", ["raise", "silent"])
+async def test_a_broken_update_is_rolled_back_and_told_with_tritons_error(
+    world: World, operator: Operator, failure: str
+) -> None:
+    world.server("vision", replicas=3)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    good = hash_of(world, "resnet")
+
+    world.model("resnet", failure, **SHARED)
+    await operator.settle()
+
+    assert world.serving("vision") == [{"resnet": good}] * 3
+    assert sum(len(p.loads) - 1 for p in world.processes("vision")) == 1
+    assert world.claims["vision-repository"].links == {("vision", "resnet"): ("resnet", good)}
+    status = world.model_status("resnet")
+    assert status.transition == "BlockedByFailedLoad"
+    assert status.config_hash == good
+    assert status.last_failure is not None
+    assert "RuntimeError: boom" in status.last_failure.message
+    assert world.condition("resnet") == "False BlockedByFailedLoad"
+    assert "RuntimeError: boom" in world.message("resnet")
+    assert f"generation {good} keeps serving" in world.message("resnet")
+    assert world.warnings("resnet") == ["BlockedByFailedLoad"]
+
+
+async def test_a_pod_that_starts_after_a_rollback_finds_what_works(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    good = hash_of(world, "resnet")
+    world.model("resnet", "raise", **SHARED)
+    await operator.settle()
+
+    world.server("vision", replicas=2)
+    operator.restart()
+    await operator.settle()
+
+    assert world.serving("vision") == [{"resnet": good}] * 2
+    assert world.model_status("resnet").transition == "BlockedByFailedLoad"
+    assert world.warnings("resnet") == ["BlockedByFailedLoad"]
+
+
+@pytest.mark.parametrize("fix", ["pass  # fixed", "pass"], ids=["a fix", "the old spec"])
+async def test_a_mended_spec_recovers(world: World, operator: Operator, fix: str) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    world.model("resnet", "raise", **SHARED)
+    await operator.settle()
+
+    world.model("resnet", fix, **SHARED)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet")
+    assert world.model_status("resnet").last_failure is not None
+
+
+async def test_a_broken_first_version_is_told_and_its_mend_is_served(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet", "raise")
+    await operator.settle()
+
+    status = world.model_status("resnet")
+    assert status.transition == "BlockedByFailedLoad"
+    assert status.config_hash == ""
+    assert "RuntimeError: boom" in world.message("resnet", "Loaded")
+    assert len(world.warnings("resnet")) == 1
+
+    world.model("resnet", "pass")
+    await operator.settle()
+    assert_all_serve(world, "resnet", "resnet")
+
+
+async def test_a_model_that_kills_its_server_is_taken_off_and_the_others_serve_on(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("good", **SHARED)
+    await operator.settle()
+
+    world.model("deadly", "die", **SHARED)
+    await operator.settle()
+
+    assert world.serving("vision") == [{"good": hash_of(world, "good")}] * 2
+    assert world.condition("good") == "True Serving"
+    assert ("vision", "deadly") not in world.claims["vision-repository"].links
+    assert "stopped answering while it loaded" in world.message("deadly")
+    assert len(world.warnings("deadly")) == 1
+
+
+async def test_an_update_that_kills_its_server_goes_back(world: World, operator: Operator) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    good = hash_of(world, "resnet")
+
+    world.model("resnet", "die", **SHARED)
+    await operator.settle()
+
+    assert world.serving("vision") == [{"resnet": good}] * 2
+    assert world.model_status("resnet").transition == "BlockedByFailedLoad"
+
+
+async def test_a_load_that_takes_long_is_told_meanwhile(
+    world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "_PATIENCE_SECONDS", 0.01)
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    world.model("resnet", "hang", **SHARED)
+    await operator.run_once()
+    world.step()
+    world.step()
+
+    pass_ = asyncio.create_task(operator.run_once())
+    async with asyncio.timeout(5):
+        while world.condition("resnet") != "False Loading":
+            await asyncio.sleep(0.005)
+    world.triton.release.set()
+    await pass_
+
+    assert_all_serve(world, "vision", "resnet")
+
+
+# ---- several models on one server -------------------------------------------------------------
+
+
+async def test_an_ensemble_is_served_after_its_members(world: World, operator: Operator) -> None:
+    world.server("vision", replicas=2)
+    world.model("whole", "", config=ENSEMBLE, **SHARED)
+    await operator.settle()
+    assert world.condition("whole") == "False InvalidEnsemble"
+    assert world.warnings("whole") == ["InvalidEnsemble"]
+
+    world.model("member", **SHARED)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "member", "whole")
+
+
+async def test_the_update_of_a_member_leaves_the_ensemble_serving(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("whole", "", config=ENSEMBLE, **SHARED)
+    world.model("member", **SHARED)
+    await operator.settle()
+
+    world.model("member", "pass  # better", **SHARED)
+    await operator.settle()
+    assert_all_serve(world, "vision", "member", "whole")
+
+    world.model("member", "raise", **SHARED)
+    await operator.settle()
+    assert world.condition("whole") == "True Serving"
+    assert world.condition("member") == "False BlockedByFailedLoad"
+
+
+async def test_an_ensemble_whose_member_goes_says_so(world: World, operator: Operator) -> None:
+    world.server("vision")
+    world.model("whole", "", config=ENSEMBLE, **SHARED)
+    world.model("member", **SHARED)
+    await operator.settle()
+
+    world.remove(names.KIND_MODEL, "member")
+    await operator.settle()
+
+    assert world.condition("whole") == "False InvalidEnsemble"
+    assert world.serving("vision") == [{}]
+
+
+async def test_a_deleted_model_is_unlinked_and_unloaded(world: World, operator: Operator) -> None:
+    world.server("vision", replicas=2)
+    world.model("stays", **SHARED)
+    world.model("goes", **SHARED)
+    await operator.settle()
+
+    world.remove(names.KIND_MODEL, "goes")
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "stays")
+    claim = world.claims["vision-repository"]
+    assert set(claim.links) == {("vision", "stays")}
+    assert world.server_status("vision").models == ("stays",)
+
+
+async def test_a_model_is_unloaded_from_a_pod_that_did_not_answer_at_first(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("goes", **SHARED)
+    await operator.settle()
+    deaf = next(iter(sorted(n for n in world.all_of("Pod") if n.startswith("vision-"))))
+    world.triton.deaf.add(deaf)
+
+    world.remove(names.KIND_MODEL, "goes")
+    await operator.settle()
+    world.triton.deaf.clear()
+    operator.restart()
+    await operator.settle()
+
+    assert world.serving("vision") == [{}, {}]
+    assert world.server_status("vision").models == ()
+
+
+async def test_a_renamed_model_is_served_by_its_new_name_only(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", modelName="old", **SHARED)
+    await operator.settle()
+
+    world.model("resnet", modelName="new", **SHARED)
+    await operator.settle()
+
+    assert world.serving("vision") == [{"new": hash_of(world, "resnet")}]
+    assert world.model_status("resnet").model_name == "new"
+    assert world.condition("resnet") == "True Serving"
+
+
+async def test_one_download_that_fails_fails_one_model(world: World, operator: Operator) -> None:
+    uri = "https://models.example/none.onnx"
+    world.missing_sources.add(uri)
+    world.server("vision")
+    world.model("good", **SHARED)
+    world.model("bad", versions=[{"version": 1, "source": {"uri": uri}}], **SHARED)
+    await operator.run(seconds=60)
+
+    assert world.condition("good") == "True Serving"
+    assert world.condition("bad") == "False SourceNotFound"
+    assert world.warnings("bad") == ["SourceNotFound"]
+
+    world.missing_sources.clear()
+    await operator.run(seconds=120)
+    assert_all_serve(world, "vision", "bad", "good")
+    assert world.warnings("bad") == ["SourceNotFound"]
+
+
+# ---- servers ----------------------------------------------------------------------------------
+
+
+async def test_a_model_waits_for_the_server_it_names(world: World, operator: Operator) -> None:
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    assert world.condition("resnet") == "False ServerNotFound"
+    assert world.warnings("resnet") == ["ServerNotFound"]
+
+    world.server("vision")
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet")
+
+
+async def test_a_pod_that_is_replaced_serves_again(world: World, operator: Operator) -> None:
+    world.model("resnet")
+    await operator.settle()
+    (name,) = (n for n in world.all_of("Pod") if "sync" not in n)
+
+    world.remove("Pod", name)
+    await operator.settle()
+
+    assert_all_serve(world, "resnet", "resnet")
+
+
+async def test_a_deployment_that_somebody_deleted_comes_back(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    await operator.settle()
+
+    world.remove("Deployment", "resnet")
+    operator.restart()
+    await operator.settle()
+
+    assert_all_serve(world, "resnet", "resnet")
+
+
+async def test_a_model_that_moves_is_served_by_the_old_server_until_the_new_one_does(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    await operator.settle()
+    world.server("vision")
+    world.model("resnet", "die", **SHARED)
+    await operator.settle()
+    assert world.serving("resnet") != [{}]
+    assert world.get(names.KIND_SERVER, "resnet") is not None
+
+    world.model("resnet", **SHARED)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet")
+    assert world.get(names.KIND_SERVER, "resnet") is None
+    assert world.serving("resnet") == []
+
+
+async def test_a_server_that_cannot_be_read_says_so_on_its_models(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", gpus=-1)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+
+    assert world.condition("vision", "Accepted", of=names.KIND_SERVER) == "False InvalidSpec"
+    assert world.condition("resnet") == "False ServerInvalid"
+    assert "spec.gpus" in world.message("resnet")
+
+
+async def test_a_headless_service_goes_when_it_is_no_longer_asked_for(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", service={"headless": True})
+    await operator.settle()
+    assert world.all_of("Service") == {"vision", "vision-pods"}
+
+    world.server("vision")
+    await operator.settle()
+
+    assert world.all_of("Service") == {"vision"}
+
+
+async def test_a_request_that_the_api_server_refuses_is_told_and_tried_again(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    refused = ClusterError("PATCH", "deployments/vision", status=403, message="quota exceeded")
+    world.failing[("apply", "Deployment")] = refused
+
+    (failure,) = await operator.run_once()
+
+    assert failure is refused
+    assert world.condition("vision", of=names.KIND_SERVER) == "False ClusterError"
+    assert world.warnings("vision") == ["ClusterError"]
+
+    await operator.run_once()
+    assert world.warnings("vision") == ["ClusterError"]
+
+    world.failing.clear()
+    await operator.settle()
+    assert_all_serve(world, "vision", "resnet")
+
+
+# ---- the operator comes and goes --------------------------------------------------------------
+
+
+async def story(world: World, operator: Operator, *, restarting: bool) -> None:
+    world.server("vision", replicas=2)
+    world.model("whole", "", config=ENSEMBLE, **SHARED)
+    world.model("member", **SHARED)
+    world.model("goes", **SHARED)
+    await operator.settle(restarting=restarting)
+    world.model("member", "raise", **SHARED)
+    world.remove(names.KIND_MODEL, "goes")
+    await operator.settle(restarting=restarting)
+
+
+def ending(world: World) -> object:
+    statuses = {
+        name: (
+            world.condition(name),
+            world.message(name),
+            world.model_status(name).transition,
+            world.model_status(name).config_hash,
+        )
+        for name in world.all_of(names.KIND_MODEL)
+    }
+    return (statuses, world.serving("vision"), world.claims["vision-repository"].links)
+
+
+async def test_an_operator_without_memory_reaches_the_same_end() -> None:
+    ends = []
+    for restarting in (False, True):
+        world = World()
+        await story(world, Operator(world), restarting=restarting)
+        ends.append(ending(world))
+
+    assert ends[0] == ends[1]
+    assert ends[0][0]["member"][0] == "False BlockedByFailedLoad"  # type: ignore[index]
+
+
+async def test_an_operator_killed_before_or_after_any_write_reaches_the_same_end() -> None:
+    def prepare(world: World) -> None:
+        world.server("vision", replicas=2)
+        world.model("whole", "", config=ENSEMBLE, **SHARED)
+        world.model("member", **SHARED)
+
+    expected = World()
+    prepare(expected)
+    await Operator(expected).settle()
+    first = ending(expected)
+    expected.model("member", "raise", **SHARED)
+    await Operator(expected).settle()
+    last = ending(expected)
+
+    for update in (False, True):
+        call, killed = 2, True
+        while killed:
+            world = World()
+            operator = Operator(world)
+            prepare(world)
+            if update:
+                await operator.settle()
+                world.model("member", "raise", **SHARED)
+            killed = await operator.killed_at(call)
+            await operator.settle()
+            assert ending(world) == (last if update else first), f"killed at {call}"
+            call += 1
+        assert call > 12
+
+
+# ---- a server on a claim of the user's own ----------------------------------------------------
+
+
+@pytest.fixture
+async def held(world: World, operator: Operator) -> World:
+    """A server that serves a model from a claim which outlives it."""
+    world.server("vision", repository={"claimName": "models"})
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    assert_all_serve(world, "vision", "resnet")
+    return world
+
+
+def gone(world: World) -> bool:
+    return world.get(names.KIND_SERVER, "vision") is None
+
+
+async def test_a_server_leaves_nothing_on_a_claim_that_outlives_it(
+    held: World, operator: Operator
+) -> None:
+    assert held.get(names.KIND_SERVER, "vision")["metadata"]["finalizers"] == [names.FINALIZER]
+
+    held.remove(names.KIND_SERVER, "vision")
+    await operator.settle()
+
+    assert gone(held)
+    assert (held.claims["models"].servers, held.claims["models"].links) == (set(), {})
+    assert held.warnings("vision") == []
+
+
+async def test_a_server_on_a_claim_of_its_own_is_not_held(world: World, operator: Operator) -> None:
+    world.server("vision")
+    await operator.settle()
+
+    assert "finalizers" not in world.get(names.KIND_SERVER, "vision")["metadata"]
+
+
+async def test_the_finalizers_of_others_stay(held: World, operator: Operator) -> None:
+    meta = held.get(names.KIND_SERVER, "vision")["metadata"]
+    meta["finalizers"].append("example.com/theirs")
+
+    held.remove(names.KIND_SERVER, "vision")
+    await operator.settle()
+
+    assert meta["finalizers"] == ["example.com/theirs"]
+
+
+async def test_a_server_whose_claim_is_gone_goes_at_once(held: World, operator: Operator) -> None:
+    held.missing_claims.add("models")
+
+    held.remove(names.KIND_SERVER, "vision")
+    await operator.settle(steps=8)
+
+    assert gone(held)
+
+
+async def test_a_server_goes_with_its_namespace(held: World, operator: Operator) -> None:
+    held.failing[("create", "ConfigMap")] = ClusterError(
+        "POST", "configmaps", status=403, message="the namespace is being terminated"
+    )
+
+    held.remove(names.KIND_SERVER, "vision")
+    await operator.run_once()
+
+    assert gone(held)
+    assert held.warnings("vision") == ["FilesLeft"]
+
+
+async def test_an_api_server_that_does_not_answer_is_no_reason_to_leave_files(
+    held: World, operator: Operator
+) -> None:
+    held.failing[("create", "ConfigMap")] = ClusterError("POST", "configmaps", status=None)
+    held.remove(names.KIND_SERVER, "vision")
+    await operator.run_once()
+    assert not gone(held)
+
+    held.failing.clear()
+    await operator.settle()
+
+    assert gone(held)
+    assert held.claims["models"].links == {}
+
+
+async def test_a_server_does_not_wait_for_ever_for_its_files(
+    held: World, operator: Operator
+) -> None:
+    held.stuck_jobs = True
+    held.remove(names.KIND_SERVER, "vision")
+    await operator.settle()
+    assert not gone(held)
+
+    for _ in range(160):
+        held.step()
+    await operator.settle()
+
+    assert gone(held)
+    assert held.warnings("vision") == ["FilesLeft"]
+
+
+async def test_a_pass_over_what_is_not_there_does_nothing(operator: Operator) -> None:
+    await operator.reconciler.reconcile((NAMESPACE, "none"))
+    await operator.assigner.assign((NAMESPACE, "none"))
+
+    assert operator.world.writes == []

@@ -1,0 +1,579 @@
+"""A cluster in memory: objects, and the controllers that act on them when time passes."""
+
+import asyncio
+import copy
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.unit.reconcile.fake_triton import Claim, FakeTriton, ServerKilledError, Triton
+
+from triton_operator import names
+from triton_operator.api.meta import ObjectMeta
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.api.server import TritonServerStatus
+from triton_operator.assigner import ModelAssigner
+from triton_operator.desired.metadata import Manifest
+from triton_operator.errors import ClusterError, NameTakenError, OperatorError
+from triton_operator.observed import ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
+from triton_operator.plan.events import Event
+from triton_operator.ports import Key
+from triton_operator.reconciler import ServerReconciler
+from triton_operator.repository.manifest import Manifest as Repository
+from triton_operator.repository.outcome import Failure, encode_outcome
+from triton_operator.settings import Settings
+
+Body = dict[str, Any]
+Ref = tuple[str, str, str]
+NAMESPACE = "team"
+STEP = timedelta(seconds=2)
+
+
+class KilledError(BaseException):
+    """The operator's process ends here."""
+
+
+class World:
+    """Objects and their controllers; implements ``ports.Cluster``."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.objects: dict[Ref, Body] = {}
+        self.claims: dict[str, Claim] = {}
+        self.triton = FakeTriton()
+        self.writes: list[tuple[str, str, str]] = []
+        """Verb, kind and name of every request that changes the cluster."""
+        self.events: list[tuple[str, Event]] = []
+        """Name of the object and what was said of it."""
+        self.missing_sources: set[str] = set()
+        self.failing: dict[tuple[str, str], ClusterError] = {}
+        """Answers to a verb on a kind."""
+        self.missing_claims: set[str] = set()
+        self.stuck_jobs = False
+        self.kill_at: int | None = None
+        self.calls = 0
+        self._version = 0
+        self._uids = 0
+        self._applied: dict[Ref, Manifest] = {}
+
+    # ---- what a user does -----------------------------------------------------------------
+
+    def put(self, kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> None:
+        """Create an object, or change its spec."""
+        ref = (kind, NAMESPACE, name)
+        before = self.objects.get(ref)
+        if before is None:
+            self._add({"kind": kind, "metadata": {"name": name} | metadata, "spec": dict(spec)})
+            return
+        before["spec"] = copy.deepcopy(dict(spec))
+        before["metadata"]["generation"] += 1
+
+    def model(self, name: str, code: str = "pass", **spec: Any) -> None:
+        versions = [{"version": 1, "files": {"model.py": code}}] if code else None
+        fields = {"versions": versions} | spec
+        self.put(names.KIND_MODEL, name, {k: v for k, v in fields.items() if v is not None})
+
+    def server(self, name: str, **spec: Any) -> None:
+        self.put(names.KIND_SERVER, name, spec)
+
+    def remove(self, kind: str, name: str) -> None:
+        """Delete an object and what it owns, but for what a finalizer holds."""
+        ref = (kind, NAMESPACE, name)
+        body = self.objects[ref]
+        if body["metadata"].get("finalizers"):
+            body["metadata"].setdefault("deletionTimestamp", self.now.isoformat())
+            return
+        del self.objects[ref]
+        self._applied.pop(ref, None)
+        if kind == "Pod":
+            self.triton.processes.pop(body["metadata"]["uid"], None)
+        for (child_kind, _, child), other in list(self.objects.items()):
+            owners = other["metadata"].get("ownerReferences") or ()
+            if any(o["uid"] == body["metadata"]["uid"] for o in owners):
+                self.remove(child_kind, child)
+
+    # ---- what a test asks -----------------------------------------------------------------
+
+    def get(self, kind: str, name: str) -> Body | None:
+        return self.objects.get((kind, NAMESPACE, name))
+
+    def all_of(self, kind: str) -> set[str]:
+        return {name for found, _, name in self.objects if found == kind}
+
+    def model_status(self, name: str) -> TritonModelStatus:
+        record = self.model_record(name)
+        return record.status
+
+    def model_record(self, name: str) -> ModelRecord:
+        return ModelRecord.parse(self.objects[(names.KIND_MODEL, NAMESPACE, name)])
+
+    def server_status(self, name: str) -> TritonServerStatus:
+        body = self.objects[(names.KIND_SERVER, NAMESPACE, name)]
+        return ServerRecord.parse(body).status
+
+    def condition(self, name: str, kind: str = "Ready", of: str = names.KIND_MODEL) -> str:
+        """Status and reason of a condition, as ``True Serving``."""
+        status = self.model_status(name) if of == names.KIND_MODEL else self.server_status(name)
+        for condition in status.conditions:
+            if condition.type == kind:
+                return f"{condition.status} {condition.reason}"
+        return "none"
+
+    def message(self, name: str, kind: str = "Ready") -> str:
+        found = {c.type: c.message for c in self.model_status(name).conditions}
+        return found.get(kind, "")  # type: ignore[call-overload]
+
+    def processes(self, server: str) -> list[Triton]:
+        return [p for p in self.triton.processes.values() if p.server == server]
+
+    def serving(self, server: str) -> list[dict[str, str]]:
+        """Hashes of what each process has loaded."""
+        return [
+            {model: generation.hash for model, generation in process.loaded.items()}
+            for process in self.processes(server)
+        ]
+
+    def warnings(self, name: str) -> list[str]:
+        return [e.reason for who, e in self.events if who == name and e.type == "Warning"]
+
+    # ---- ports.Cluster: reads -------------------------------------------------------------
+
+    def observe(self, server: Key) -> ServerWorld:
+        found = [copy.deepcopy(body) for body in self.objects.values() if _concerns(body, server)]
+
+        def of(kind: str) -> Iterator[Body]:
+            return (body for body in found if body["kind"] == kind)
+
+        return ServerWorld(
+            server=self.server_record(server),
+            models=tuple(ModelRecord.parse(body) for body in of(names.KIND_MODEL)),
+            pods=tuple(Pod.parse(body) for body in of("Pod")),
+            jobs=tuple(SyncJob.parse(body) for body in of("Job")),
+            children={(body["kind"], body["metadata"]["name"]): body for body in found},
+        )
+
+    def server_record(self, key: Key) -> ServerRecord | None:
+        body = self.objects.get((names.KIND_SERVER, *key))
+        return ServerRecord.parse(copy.deepcopy(body)) if body else None
+
+    # ---- ports.Cluster: writes ------------------------------------------------------------
+
+    async def apply(self, manifest: Manifest) -> None:
+        ref = _ref(manifest)
+        live = self.objects.get(ref)
+        if live is not None and _owner(live) != _owner(manifest):
+            raise NameTakenError(f"{ref[0]} {ref[1]}/{ref[2]} exists and is not this object's")
+        if live is not None and self._applied.get(ref) == manifest:
+            return
+        async with self._write("apply", ref):
+            copied = copy.deepcopy(dict(manifest))
+            if live is None:
+                self._add(copied)
+            else:
+                generation = live["metadata"]["generation"] + (live.get("spec") != copied["spec"])
+                live["spec"] = copied["spec"]
+                live["metadata"] |= copied["metadata"] | {"generation": generation}
+                self._touch(live)
+            self._applied[ref] = copy.deepcopy(dict(manifest))
+
+    async def create(self, manifest: Manifest) -> None:
+        ref = _ref(manifest)
+        async with self._write("create", ref):
+            live = self.objects.get(ref)
+            if live is None:
+                self._add(copy.deepcopy(dict(manifest)))
+            elif _owner(live) != _owner(manifest):
+                raise NameTakenError(f"{ref[0]} {ref[1]}/{ref[2]} exists")
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        ref = (kind, namespace, name)
+        async with self._write("delete", ref):
+            body = self.objects.get(ref)
+            if body is None:
+                return
+            if kind == "Job" and self.get("Pod", f"{name}-pod") is not None:
+                # In the foreground: the Job goes only after its pod.
+                body["metadata"]["deletionTimestamp"] = self.now.isoformat()
+            else:
+                self.remove(kind, name)
+
+    async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
+        ref = ("Secret", server.namespace, f"{server.name}-control-key")
+        if ref not in self.objects:
+            async with self._write("create", ref):
+                owner = {"uid": server.uid, "controller": True}
+                self._add(
+                    {"kind": "Secret", "metadata": {"name": ref[2], "ownerReferences": [owner]}}
+                )
+                self.triton.keys[server.name] = f"key of {server.uid}"
+        else:
+            assert not new or self.get("Deployment", server.name) is None
+        self.triton.keys[server.name] = f"key of {server.uid}"
+        return self.triton.keys[server.name]
+
+    async def write_status(
+        self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus
+    ) -> None:
+        async with self._write("status", (kind, meta.namespace, meta.name)):
+            body = self.objects.get((kind, meta.namespace, meta.name))
+            if body is not None and body["metadata"]["uid"] == meta.uid:
+                body["status"] = status.manifest()
+
+    async def set_finalizers(
+        self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
+    ) -> None:
+        ref = (kind, meta.namespace, meta.name)
+        async with self._write("finalizers", ref):
+            body = self.objects.get(ref)
+            if body is None:
+                return
+            body["metadata"]["finalizers"] = list(finalizers)
+            if not finalizers and "deletionTimestamp" in body["metadata"]:
+                self.remove(kind, meta.name)
+
+    async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
+        async with self._write("event", (kind, meta.namespace, meta.name)):
+            self.events.append((meta.name, event))
+
+    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
+        body = self.objects[("Pod", namespace, pod)]
+        process = self.triton.processes.get(body["metadata"]["uid"])
+        return "\n".join(process.log) if process else ""
+
+    def _write(self, verb: str, ref: Ref) -> "_Write":
+        return _Write(self, verb, ref)
+
+    # ---- time passes ----------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Let every controller do its part once."""
+        self.now += STEP
+        for body in list(self.objects.values()):
+            match body["kind"]:
+                case "Job":
+                    self._run_job(body)
+                case "Deployment":
+                    self._run_deployment(body)
+        for body in list(self.objects.values()):
+            if body["kind"] == "Pod" and _label(body, names.LABEL_COMPONENT) == "server":
+                self._run_pod(body)
+        for body in list(self.objects.values()):
+            if body["kind"] == "Deployment":
+                self._count(body)
+
+    def _run_job(self, job: Body) -> None:
+        name, meta = job["metadata"]["name"], job["metadata"]
+        pod = self.get("Pod", f"{name}-pod")
+        if "deletionTimestamp" in meta:
+            if pod is not None:
+                self.remove("Pod", f"{name}-pod")
+            self.remove("Job", name)
+            return
+        if job.get("status") or self.stuck_jobs:
+            return
+        if pod is None:
+            labels = job["spec"]["template"]["metadata"]["labels"]
+            self._add(
+                {
+                    "kind": "Pod",
+                    "metadata": {
+                        "name": f"{name}-pod",
+                        "labels": labels | {"batch.kubernetes.io/job-name": name},
+                        "ownerReferences": [{"uid": meta["uid"], "controller": True}],
+                    },
+                    "status": {"phase": "Pending"},
+                }
+            )
+            return
+        claim_name = _claim_of(job["spec"]["template"])
+        if claim_name in self.missing_claims:
+            message = f'persistentvolumeclaim "{claim_name}" not found'
+            pod["status"]["conditions"] = [
+                {"type": "PodScheduled", "status": "False", "message": message}
+            ]
+            return
+        volumes = job["spec"]["template"]["spec"]["volumes"]
+        config_map = next(v["configMap"]["name"] for v in volumes if "configMap" in v)
+        text = self.objects[("ConfigMap", NAMESPACE, config_map)]["data"]["manifest.json"]
+        report = self._materialize(self._claim(claim_name), Repository.from_json(text))
+        ended = {"terminated": {"exitCode": 0, "message": report}}
+        pod["status"] = {"phase": "Succeeded", "containerStatuses": [{"state": ended}]}
+        job["status"] = {
+            "conditions": [
+                {
+                    "type": "Complete",
+                    "status": "True",
+                    "lastTransitionTime": self.now.isoformat(),
+                }
+            ]
+        }
+
+    def _materialize(self, claim: Claim, manifest: Repository) -> str:
+        failed = {}
+        claim.servers.add(manifest.server)
+        if manifest.remove:
+            claim.servers.remove(manifest.server)
+        for generation in manifest.generations:
+            uris = {v.source.uri for v in generation.versions if v.source is not None}
+            if uris & self.missing_sources:
+                failed[generation.object] = Failure("SourceNotFound", f"no {min(uris)}")
+            else:
+                claim.generations[(generation.object, generation.hash)] = generation
+        wanted = {link.model: (link.object, link.hash) for link in manifest.links}
+        for (server, model), _ in list(claim.links.items()):
+            if server == manifest.server and model not in wanted:
+                del claim.links[(server, model)]
+        for model, target in wanted.items():
+            if target in claim.generations:
+                claim.links[(manifest.server, model)] = target
+            else:
+                assert target[0] in failed, f"{target} is neither there nor in the manifest"
+        needed = {*claim.links.values(), *manifest.keep}
+        objects = {object_ for object_, _ in needed}
+        claim.generations = {
+            key: generation
+            for key, generation in claim.generations.items()
+            if key in needed or key[0] not in objects
+        }
+        return encode_outcome(manifest.digest(), failed)
+
+    def _run_deployment(self, deployment: Body) -> None:
+        name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
+        pods = self._pods_of(name)
+        revision = template["metadata"]["annotations"][names.ANNOTATION_REVISION]
+        outdated = [p for p in pods if _annotation(p, names.ANNOTATION_REVISION) != revision]
+        if outdated and all(p["status"].get("ready") for p in pods):
+            self.remove("Pod", outdated[0]["metadata"]["name"])
+        pods = self._pods_of(name)
+        for surplus in pods[deployment["spec"]["replicas"] :]:
+            self.remove("Pod", surplus["metadata"]["name"])
+        for _ in range(deployment["spec"]["replicas"] - len(pods)):
+            self._uids += 1
+            self._add(
+                {
+                    "kind": "Pod",
+                    "metadata": {
+                        "name": f"{name}-{self._uids}",
+                        "labels": dict(template["metadata"]["labels"]),
+                        "annotations": dict(template["metadata"]["annotations"]),
+                        "ownerReferences": [
+                            {"uid": deployment["metadata"]["uid"], "controller": True}
+                        ],
+                    },
+                    "spec": copy.deepcopy(template["spec"]),
+                    "status": {"podIP": f"10.0.0.{self._uids}"},
+                }
+            )
+
+    def _run_pod(self, pod: Body) -> None:
+        uid, server = pod["metadata"]["uid"], _label(pod, names.LABEL_SERVER)
+        claim = self._claim(_claim_of(pod))
+        process = self.triton.processes.get(uid)
+        if process is None and server in claim.servers:
+            process = Triton(server, claim)
+            try:
+                process.start()
+            except ServerKilledError:
+                self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
+                return
+            self.triton.processes[uid] = process
+            running = {"running": {"startedAt": self.now.isoformat()}}
+            self._set_pod(pod, running, ready=False)
+        if process is not None:
+            probe = pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"]
+            model = probe.split("/")[3] if "/models/" in probe else None
+            self._set_pod(
+                pod,
+                pod["status"]["containerStatuses"][0]["state"],
+                ready=model is None or model in process.loaded,
+            )
+
+    def _set_pod(self, pod: Body, state: Body, *, ready: bool) -> None:
+        pod["status"] |= {
+            "ready": ready,
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [{"state": state}],
+        }
+
+    def _count(self, deployment: Body) -> None:
+        pods = self._pods_of(deployment["metadata"]["name"])
+        deployment["status"] = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": len(pods),
+            "updatedReplicas": len(pods),
+            "readyReplicas": sum(bool(p["status"].get("ready")) for p in pods),
+        }
+
+    def _pods_of(self, server: str) -> list[Body]:
+        return [
+            body
+            for body in self.objects.values()
+            if body["kind"] == "Pod"
+            and _label(body, names.LABEL_SERVER) == server
+            and _label(body, names.LABEL_COMPONENT) == "server"
+        ]
+
+    def _claim(self, name: str) -> Claim:
+        return self.claims.setdefault(name, Claim())
+
+    def _add(self, body: Body) -> None:
+        self._version += 1
+        meta = {"namespace": NAMESPACE, "generation": 1} | body["metadata"]
+        meta |= {"uid": f"uid-{self._version}", "creationTimestamp": self.now.isoformat()}
+        added = {**body, "metadata": meta}
+        self._touch(added)
+        self.objects[_ref(added)] = added
+
+    def _touch(self, body: Body) -> None:
+        self._version += 1
+        body["metadata"]["resourceVersion"] = str(self._version)
+
+
+class _Write:
+    """One request that changes the cluster: counted, refused or cut off as the test says."""
+
+    def __init__(self, world: World, verb: str, ref: Ref) -> None:
+        self._world, self._verb, self._ref = world, verb, ref
+
+    async def __aenter__(self) -> None:
+        await asyncio.sleep(0)
+        world, verb = self._world, self._verb
+        world.calls += 1
+        if world.kill_at == 2 * world.calls:
+            raise KilledError
+        if (error := world.failing.get((verb, self._ref[0]))) is not None:
+            raise error
+        world.writes.append((verb, self._ref[0], self._ref[2]))
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._world.kill_at == 2 * self._world.calls + 1:
+            raise KilledError
+
+
+class Cluster:
+    """``ports.Cluster`` over a world: its two names that a test uses otherwise."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world, name)
+
+    def model(self, key: Key) -> ModelRecord | None:
+        body = self._world.objects.get((names.KIND_MODEL, *key))
+        return ModelRecord.parse(copy.deepcopy(body)) if body else None
+
+    def server(self, key: Key) -> ServerRecord | None:
+        return self._world.server_record(key)
+
+
+class Operator:
+    """The operator's two passes over a world, with the memory that one process has."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.restart()
+
+    def restart(self) -> None:
+        cluster = Cluster(self.world)
+        settings = Settings(server_image="triton:test", sync_image="operator:test")
+
+        def clock() -> datetime:
+            return self.world.now
+
+        self.reconciler = ServerReconciler(cluster, self.world.triton, settings, clock)
+        self.assigner = ModelAssigner(cluster, clock)
+
+    async def run_once(self) -> list[OperatorError]:
+        """Make one pass over everything; return what failed and would be tried again."""
+        failures: list[OperatorError] = []
+        for model in sorted(self.world.all_of(names.KIND_MODEL)):
+            try:
+                await self.assigner.assign((NAMESPACE, model))
+            except OperatorError as error:
+                failures.append(error)
+        for server in sorted(self.world.all_of(names.KIND_SERVER)):
+            try:
+                # At once again where nothing is left to wait for.
+                for _ in range(10):
+                    if await self.reconciler.reconcile((NAMESPACE, server)) > 0:
+                        break
+                else:
+                    raise AssertionError(f"passes over {server} never rest")
+            except OperatorError as error:
+                failures.append(error)
+        return failures
+
+    async def settle(self, *, steps: int = 40, restarting: bool = False) -> None:
+        """Go on until neither the operator nor the cluster changes anything any more."""
+        quiet = 0
+        for _ in range(steps):
+            if restarting:
+                self.restart()
+            before = len(self.world.writes), self._moving()
+            await self.run_once()
+            self.world.step()
+            quiet = quiet + 1 if (len(self.world.writes), self._moving()) == before else 0
+            if quiet == 4:
+                return
+        raise AssertionError(f"never settles; last writes: {self.world.writes[-12:]}")
+
+    async def run(self, *, seconds: float) -> None:
+        """Make a pass after every step of time."""
+        until = self.world.now + timedelta(seconds=seconds)
+        while self.world.now < until:
+            await self.run_once()
+            self.world.step()
+
+    async def killed_at(self, call: int) -> bool:
+        """Settle, but die before or after one write; return whether that came."""
+        self.world.kill_at = self.world.calls * 2 + call
+        try:
+            await self.settle()
+        except KilledError:
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+            self.world.kill_at = None
+            self.restart()
+            return True
+        self.world.kill_at = None
+        return False
+
+    def _moving(self) -> list[Any]:
+        return [
+            (ref, body.get("status")) for ref, body in self.world.objects.items() if ref[0] == "Pod"
+        ]
+
+
+def _ref(body: Mapping[str, Any]) -> Ref:
+    return (body["kind"], body["metadata"].get("namespace", NAMESPACE), body["metadata"]["name"])
+
+
+def _owner(body: Mapping[str, Any]) -> str | None:
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((o["uid"] for o in owners if o.get("controller")), None)
+
+
+def _label(body: Body, name: str) -> str:
+    return str((body["metadata"].get("labels") or {}).get(name, ""))
+
+
+def _annotation(body: Body, name: str) -> str:
+    return str((body["metadata"].get("annotations") or {}).get(name, ""))
+
+
+def _claim_of(template: Body) -> str:
+    volumes = template["spec"]["volumes"]
+    found = next(v for v in volumes if v["name"] == "repository")
+    return str(found["persistentVolumeClaim"]["claimName"])
+
+
+def _concerns(body: Body, server: Key) -> bool:
+    if body["metadata"]["namespace"] != server[0]:
+        return False
+    if body["kind"] == names.KIND_MODEL:
+        reference = (body["spec"].get("serverRef") or {}).get("name")
+        return (reference or body["metadata"]["name"]) == server[1]
+    return _label(body, names.LABEL_SERVER) == server[1]
