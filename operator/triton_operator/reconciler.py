@@ -14,7 +14,7 @@ from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServer, TritonServerStatus
 from triton_operator.desired import Children, build_children
 from triton_operator.desired.deployment import template_revision
-from triton_operator.desired.metadata import ChildNames
+from triton_operator.desired.metadata import ChildNames, Manifest
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
 from triton_operator.errors import (
     ClusterError,
@@ -52,7 +52,7 @@ from triton_operator.plan.server_status import (
 )
 from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
-from triton_operator.repository.manifest import Manifest
+from triton_operator.repository.manifest import Manifest as RepositoryManifest
 from triton_operator.settings import Settings
 
 _PATIENCE_SECONDS = 2.0
@@ -74,6 +74,8 @@ class _Pass:
     server: TritonServer
     plans: tuple[ModelPlan, ...]
     children: Children
+    problem: InvalidSpecError | None
+    """Why a child cannot be as the spec wants it; what was there before stays."""
     limit: str
     sync: SyncPlan
     key: str
@@ -145,9 +147,9 @@ class ServerReconciler:
         )
         manifest = build_manifest(record.meta.name, plans)
         sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
-        key, _, _ = await asyncio.gather(
+        key, problem, _ = await asyncio.gather(
             self._cluster.control_key(record.meta, new=not workload.exists),
-            asyncio.gather(*(self._cluster.apply(each) for each in children.manifests())),
+            self._apply_children(children),
             self._run_sync(server, manifest, sync),
         )
         await self._drop_headless_service(world, children)
@@ -158,6 +160,7 @@ class ServerReconciler:
             server=server,
             plans=plans,
             children=children,
+            problem=problem,
             limit=replicas.limit,
             sync=sync,
             key=key,
@@ -171,13 +174,26 @@ class ServerReconciler:
 
     # ---- children -------------------------------------------------------------------------
 
+    async def _apply_children(self, children: Children) -> InvalidSpecError | None:
+        async def apply(manifest: Manifest) -> InvalidSpecError | None:
+            try:
+                await self._cluster.apply(manifest)
+            except InvalidSpecError as error:
+                return error
+            return None
+
+        refused = await asyncio.gather(*(apply(each) for each in children.manifests()))
+        return next(filter(None, refused), None)
+
     async def _drop_headless_service(self, world: ServerWorld, children: Children) -> None:
         server = children.deployment["metadata"]
         name = ChildNames(server["name"]).headless_service
         if children.headless_service is None and world.child("Service", name) is not None:
             await self._cluster.delete("Service", server["namespace"], name)
 
-    async def _run_sync(self, server: TritonServer, manifest: Manifest, sync: SyncPlan) -> None:
+    async def _run_sync(
+        self, server: TritonServer, manifest: RepositoryManifest, sync: SyncPlan
+    ) -> None:
         namespace, child = server.metadata.namespace, ChildNames(server.metadata.name)
         if sync.start is not None:
             await self._cluster.create(build_manifest_map(server, manifest))
@@ -332,7 +348,7 @@ class ServerReconciler:
             namespace, child = record.meta.namespace, ChildNames(record.meta.name)
             if world.child("Deployment", child.deployment) is not None:
                 await self._cluster.delete("Deployment", namespace, child.deployment)
-            manifest = Manifest(server=record.meta.name, remove=True)
+            manifest = RepositoryManifest(server=record.meta.name, remove=True)
             sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
             problem = sync.message or "the Job that removes them does not end"
             if is_claim_missing(world.pods):
@@ -376,11 +392,11 @@ class ServerReconciler:
             pods=this.served,
             sync=this.sync,
             refusals=this.refusals,
-            blocked=explain_stuck(this.served, workload, now=now),
+            blocked=explain_stuck(this.served, workload, now=now) or str(this.problem or ""),
         )
         for plan in this.plans:
             await self._write_model(plan.record, assess_model(plan, seen, now=now))
-        if workload.observed:
+        if workload.observed or this.problem:
             # Before its controller has seen the Deployment there is nothing to tell.
             status = assess_server(
                 this.record,
@@ -388,6 +404,7 @@ class ServerReconciler:
                 this.served,
                 this.plans,
                 revision=revision,
+                problem=this.problem,
                 limit=this.limit,
                 now=now,
             )

@@ -17,13 +17,14 @@ from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.control_key import build_control_key, read_control_key
 from triton_operator.desired.metadata import Manifest
-from triton_operator.errors import ClusterError, NameTakenError
+from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
 from triton_operator.observed import Body, ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 
 _CHILDREN = frozenset({"Deployment", "Service", "PersistentVolumeClaim"})
 _NOTE_LENGTH = 1024
+_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 _logger = logging.getLogger(__name__)
 
@@ -95,6 +96,9 @@ class KubeCluster:
         except ClusterError as error:
             if live is None and error.status == HTTPStatus.CONFLICT:
                 raise _taken(ref) from error
+            if error.status in _REFUSED:
+                # Only what comes from the user's spec can be wrong with a manifest.
+                raise InvalidSpecError(f"{ref[0]} {ref[2]}: {error.message}") from error
             raise
         # The API server writes some values in its own way; what it made of this manifest is right.
         self._settled[ref] = (answer["metadata"]["resourceVersion"], content)

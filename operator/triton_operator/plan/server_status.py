@@ -6,7 +6,7 @@ from datetime import datetime
 from triton_operator import names
 from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
 from triton_operator.api.server import TritonServerStatus
-from triton_operator.errors import OperatorError
+from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import Pod, ServerRecord, Workload
 from triton_operator.plan.models import ModelPlan
 
@@ -21,12 +21,14 @@ def assess_server(
     plans: Iterable[ModelPlan],
     *,
     revision: str,
+    problem: InvalidSpecError | None,
     limit: str,
     now: datetime,
 ) -> TritonServerStatus:
     """Return the status of a server whose children were applied.
 
-    ``limit`` says why there are other replicas than were asked for; empty if there are not.
+    ``problem`` is why a child cannot be as the spec wants it; ``limit`` says why there are other
+    replicas than were asked for, and is empty if there are not.
     """
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
     ready = sum(pod.ready for pod in living)
@@ -44,8 +46,12 @@ def assess_server(
         return _condition(record, kind, holds=holds, reason=reason, message=message, now=now)
 
     waiting = ("Unschedulable" if unplaced else "PodsFailing") if stuck else "PodsStarting"
+    accepted = judge(ConditionType.ACCEPTED, True, "Valid", "")
+    if problem is not None:
+        complete, stuck, waiting = False, str(problem), problem.reason
+        accepted = judge(ConditionType.ACCEPTED, False, problem.reason, stuck)
     conditions = (
-        judge(ConditionType.ACCEPTED, True, "Valid", ""),
+        accepted,
         judge(ConditionType.AVAILABLE, ready > 0, "PodsReady" if ready else waiting, counts),
         judge(
             ConditionType.PROGRESSING,
