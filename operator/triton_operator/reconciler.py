@@ -43,12 +43,11 @@ from triton_operator.plan.models import (
     build_manifest,
     plan_models,
 )
+from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS, explain_stuck
 from triton_operator.plan.replicas import plan_replicas
 from triton_operator.plan.server_status import (
-    SCHEDULING_PATIENCE_SECONDS,
     assess_server,
     assess_server_failure,
-    explain_stuck,
 )
 from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
@@ -447,7 +446,7 @@ class ServerReconciler:
         waits = [self._settings.resync_seconds]
         if any(pod.running and served is None for pod, served in this.served.items()):
             waits.append(_SOON_SECONDS)
-        if any(pod.unschedulable for pod in this.served):
+        if any(pod.unschedulable for pod in this.world.pods):
             waits.append(SCHEDULING_PATIENCE_SECONDS)
         if this.sync.retry_in is not None:
             waits.append(this.sync.retry_in)

@@ -9,9 +9,7 @@ from triton_operator.api.server import TritonServerStatus
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import Pod, ServerRecord, Workload
 from triton_operator.plan.models import ModelPlan
-
-SCHEDULING_PATIENCE_SECONDS = 5.0
-"""A pod made together with its claim is unschedulable until the claim is bound."""
+from triton_operator.plan.pods import explain_stuck, is_unschedulable
 
 
 def assess_server(
@@ -101,29 +99,6 @@ def assess_server_failure(
             "conditions": merge_conditions(record.status.conditions, (*kept, *changed), now=now),
         }
     )
-
-
-def is_unschedulable(pod: Pod, *, now: datetime) -> bool:
-    """Return whether a pod finds no node; a new claim's binding is given a moment first."""
-    since = pod.unschedulable_since
-    patience = (now - since).total_seconds() < SCHEDULING_PATIENCE_SECONDS if since else False
-    return bool(pod.unschedulable) and not patience
-
-
-def explain_stuck(pods: Iterable[Pod], workload: Workload, *, now: datetime) -> str:
-    """Return why pods cannot start, in the words of who keeps them; empty when nothing does."""
-    pods = tuple(pods)
-    said = [
-        *(pod.unschedulable for pod in pods if is_unschedulable(pod, now=now)),
-        *(pod.waiting for pod in pods if not pod.waiting.startswith(_PASSING)),
-        workload.refused,
-        workload.stalled,
-    ]
-    return next(filter(None, said), "")
-
-
-_PASSING = ("ContainerCreating", "PodInitializing")
-"""What every pod waits for once."""
 
 
 def _condition(

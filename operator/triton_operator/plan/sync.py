@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from triton_operator.observed import Pod, SyncJob
+from triton_operator.plan.pods import explain_waiting
 from triton_operator.repository.outcome import Failure, decode_outcome
 
 _FIRST_RETRY_SECONDS = 15.0
@@ -66,7 +67,7 @@ def plan_sync(
             return SyncPlan(SyncState.WAITING, "an older sync is being stopped", stop=stop)
         return _start(digest, sequence=latest.sequence + 1, attempt=0, stop=stop)
     if running:
-        message = (pod.unschedulable or pod.waiting) if pod else ""
+        message = explain_waiting((pod,), now=now) if pod else ""
         retrying = latest.attempt > 0
         return SyncPlan(SyncState.RUNNING, message, stop=superseded, retrying=retrying)
     return _judge_finished(digest, latest, pod, superseded, now)
@@ -116,5 +117,6 @@ def _start(digest: str, *, sequence: int, attempt: int, stop: tuple[SyncJob, ...
 
 def _died(job: SyncJob, pod: Pod | None) -> str:
     exit_code = f" (exit code {pod.exit_code})" if pod and pod.exit_code is not None else ""
-    said = f": {pod.termination_message}" if pod and pod.termination_message else ""
-    return f"the sync Job {job.name} died before it could report{exit_code}{said or job.message}"
+    said = (pod.termination_message if pod else "") or job.message
+    reason = f": {said}" if said else ""
+    return f"the sync Job {job.name} died before it could report{exit_code}{reason}"

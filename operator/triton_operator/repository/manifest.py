@@ -9,7 +9,7 @@ Plain dataclasses, not pydantic: importing pydantic would double the time a sync
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
 
@@ -86,8 +86,11 @@ class Manifest:
         object.__setattr__(self, "keep", keep)
 
     def digest(self) -> str:
-        """Return the short hex digest that names this content."""
-        return _short_digest(self.to_json())
+        """Return the short hex digest that names this content.
+
+        What is to be kept besides is no part of it: that alone is no reason to run a Job.
+        """
+        return _short_digest(replace(self, keep=()).to_json())
 
     def to_json(self) -> str:
         """Return the canonical JSON text."""

@@ -1,0 +1,34 @@
+"""What keeps pods from running, in the words of the scheduler, the kubelet or the controller."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from triton_operator.observed import Pod, Workload
+
+SCHEDULING_PATIENCE_SECONDS = 5.0
+"""A pod made together with its claim is unschedulable until the claim is bound."""
+
+_PASSING = ("ContainerCreating", "PodInitializing")
+"""What every pod waits for once."""
+
+
+def is_unschedulable(pod: Pod, *, now: datetime) -> bool:
+    """Return whether a pod finds no node; a new claim's binding is given a moment first."""
+    since = pod.unschedulable_since
+    patience = (now - since).total_seconds() < SCHEDULING_PATIENCE_SECONDS if since else False
+    return bool(pod.unschedulable) and not patience
+
+
+def explain_waiting(pods: Iterable[Pod], *, now: datetime) -> str:
+    """Return why pods cannot start; empty when nothing keeps them for longer than usual."""
+    pods = tuple(pods)
+    said = (
+        *(pod.unschedulable for pod in pods if is_unschedulable(pod, now=now)),
+        *(pod.waiting for pod in pods if not pod.waiting.startswith(_PASSING)),
+    )
+    return next(filter(None, said), "")
+
+
+def explain_stuck(pods: Iterable[Pod], workload: Workload, *, now: datetime) -> str:
+    """Return why a server's pods cannot start, or cannot even be made; empty when they can."""
+    return explain_waiting(pods, now=now) or workload.refused or workload.stalled
