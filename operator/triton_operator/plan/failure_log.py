@@ -14,7 +14,7 @@ def find_load_error(log: str, model: str) -> str | None:
     quoted = re.escape(model)
     pattern = re.compile(
         rf"""failed\ to\ load\ '{quoted}'\ (?:version\ )?[^:]*:\s*(?P<reason>.*?)
-             (?=^[IWEF]\d{{4}}\ |\Z)""",
+             (?=^[IWEF]\d{{4}}\ |^\d{{4}}-\d\d-\d\dT|\Z)""",
         re.VERBOSE | re.DOTALL | re.MULTILINE,
     )
     found = [match["reason"] for match in pattern.finditer(log)]

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+
 from tests.unit.plan.values import ensemble, plain, proto, step
 from tests.unit.samples.sample_files import FORMS, Form
-
 from triton_operator.plan.ensembles import check_ensemble, load_order, members
 from triton_operator.repository.config_pbtxt import build_config
 

@@ -1,4 +1,5 @@
 import pytest
+
 from tests.unit.reconcile.world import Operator, World
 
 

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from tests.unit.reconcile.world import NAMESPACE, Operator, World
 
+from tests.unit.reconcile.world import NAMESPACE, Operator, World
 from triton_operator import names, reconciler
 from triton_operator.errors import ClusterError
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.unit.reconcile.fake_triton import Claim, FakeTriton, ServerKilledError, Triton
-
 from triton_operator import names
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus

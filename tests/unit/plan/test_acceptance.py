@@ -1,0 +1,191 @@
+"""Which models of a server can be served as written."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.values import ensemble, model, plain, server, step
+from triton_operator.observed import ModelRecord
+from triton_operator.plan.acceptance import Accepted, Rejected, judge_models
+from triton_operator.repository.config_pbtxt import parse_text
+
+GPU = {"instanceGroup": [{"kind": "KIND_GPU", "gpus": [1]}]}
+CALL = step("member", {"x": "X"}, {"y": "Y"})
+ENSEMBLE = ensemble({"X": ("FP32", [1])}, {"Y": ("FP32", [1])}, CALL)
+MEMBER = plain({"x": ("FP32", [1])}, {"y": ("FP32", [1])})
+
+
+def judge(*records: ModelRecord, **spec: Any) -> dict[str, str]:
+    """Reason by model, "" for one that is accepted."""
+    return {
+        verdict.record.meta.name: verdict.reason if isinstance(verdict, Rejected) else ""
+        for verdict in judge_models(server(**spec), records)
+    }
+
+
+def message(record: ModelRecord, **spec: Any) -> str:
+    (verdict,) = judge_models(server(**spec), [record])
+    assert isinstance(verdict, Rejected)
+    return verdict.message
+
+
+def accepted(record: ModelRecord) -> Accepted:
+    (verdict,) = judge_models(server(), [record])
+    assert isinstance(verdict, Accepted), verdict
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("spec", "server_spec", "reason", "words"),
+    [
+        ({"modelName": "a/b"}, {}, "InvalidSpec", "spec.modelName"),
+        ({"config": {"name": "other"}}, {}, "InvalidSpec", "name is 'other'"),
+        ({"configText": "name: 'x"}, {}, "InvalidSpec", "spec.configText: 1:"),
+        (
+            {"config": {"responseCache": {"enable": True}}},
+            {},
+            "ResponseCacheOff",
+            "set its spec.responseCache",
+        ),
+        (
+            {"config": {"instanceGroup": [{"kind": "KIND_GPU"}]}},
+            {"gpus": 0},
+            "GPUNotAvailable",
+            "config.instanceGroup[0].kind is KIND_GPU",
+        ),
+        ({"config": GPU}, {"gpus": 1}, "GPUNotAvailable", "names GPU 1"),
+        (
+            {"configText": "instance_group { gpus: 1 }"},
+            {"gpus": 1},
+            "GPUNotAvailable",
+            "see only 1",
+        ),
+        (
+            {"config": {"backend": "python"}, "versions": [{"version": 2, "files": {"a.py": ""}}]},
+            {},
+            "InvalidSpec",
+            "version 2 of a python model needs 'model.py'",
+        ),
+        ({"config": ENSEMBLE}, {}, "InvalidEnsemble", "step 1 calls model 'member'"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_a_reason(
+    spec: dict[str, Any], server_spec: dict[str, Any], reason: str, words: str
+) -> None:
+    record = model(**spec)
+
+    assert judge(record, **server_spec) == {"resnet": reason}
+    assert words in message(record, **server_spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "server_spec"),
+    [
+        ({}, {}),
+        ({"config": GPU}, {"gpus": 2}),
+        ({"config": {"instanceGroup": [{"kind": "KIND_CPU"}]}}, {"gpus": 0}),
+        ({"config": {"responseCache": {"enable": True}}}, {"responseCache": {"size": "1Mi"}}),
+        ({"config": {"responseCache": {}}}, {}),
+    ],
+)
+def test_what_fits_its_server_is_accepted(
+    spec: dict[str, Any], server_spec: dict[str, Any]
+) -> None:
+    assert judge(model(**spec), **server_spec) == {"resnet": ""}
+
+
+def test_the_older_of_two_models_of_one_name_has_it() -> None:
+    newer = model("a", created=2, modelName="resnet")
+    older = model("b", created=1, modelName="resnet")
+
+    assert judge(newer, older) == {"a": "ModelNameTaken", "b": ""}
+    assert judge(older, newer) == {"a": "ModelNameTaken", "b": ""}
+
+
+def test_models_are_ordered_by_creation_and_then_by_name() -> None:
+    records = [model("c", created=1), model("b", created=1), model("a", created=12)]
+
+    found = judge_models(server(), records)
+
+    assert [verdict.record.meta.name for verdict in found] == ["b", "c", "a"]
+
+
+def test_an_ensemble_falls_with_its_member_and_takes_those_above_along() -> None:
+    outer = ensemble(
+        {"X": ("FP32", [1])}, {"Y": ("FP32", [1])}, step("whole", {"X": "X"}, {"Y": "Y"})
+    )
+    records = [
+        model("outer", config=outer),
+        model("whole", config=ENSEMBLE),
+        model("bystander"),
+    ]
+
+    assert judge(*records, model("member", config=MEMBER)) == {
+        "outer": "",
+        "whole": "",
+        "member": "",
+        "bystander": "",
+    }
+    assert judge(*records, model("member", config=MEMBER | {"name": "other"})) == {
+        "outer": "InvalidEnsemble",
+        "whole": "InvalidEnsemble",
+        "member": "InvalidSpec",
+        "bystander": "",
+    }
+
+
+def test_the_generation_carries_its_own_hash() -> None:
+    found = accepted(model(config={"backend": "onnxruntime"}, files={"labels.txt": "cat"}))
+
+    config = parse_text(found.generation.config)
+    assert config.name == "resnet"
+    assert config.parameters["triton_operator_hash"].string_value == found.generation.hash
+    assert found.generation.files == {"labels.txt": "cat"}
+    assert found.generation.object == "resnet"
+
+
+def test_the_hash_is_stable() -> None:
+    one = accepted(model("a", modelName="resnet", config={"backend": "x", "maxBatchSize": 2}))
+    two = accepted(model("b", modelName="resnet", configText="max_batch_size: 2 backend: 'x'"))
+
+    assert one.generation.hash == two.generation.hash
+
+
+BASE: dict[str, Any] = {
+    "config": {"backend": "x"},
+    "files": {"labels.txt": "cat"},
+    "versions": [{"version": 1, "source": {"uri": "https://models.example/a"}}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"modelName": "other"},
+        {"config": {"backend": "y"}},
+        {"files": {"labels.txt": "dog"}},
+        {"files": {"names.txt": "cat"}},
+        {"versions": [{"version": 2, "source": {"uri": "https://models.example/a"}}]},
+        {"versions": [{"version": 1, "source": {"uri": "https://models.example/b"}}]},
+        {
+            "versions": [
+                {"version": 1, "source": {"uri": "https://models.example/a", "sha256": "0" * 64}}
+            ]
+        },
+        {
+            "versions": [
+                {
+                    "version": 1,
+                    "source": {"uri": "https://models.example/a"},
+                    "files": {"a.txt": "b"},
+                }
+            ]
+        },
+    ],
+    ids=lambda change: str(change)[:60],
+)
+def test_the_hash_is_another_for_whatever_changes_what_is_served(change: dict[str, Any]) -> None:
+    before = accepted(model(**BASE)).generation.hash
+    after = accepted(model(**(BASE | change))).generation.hash
+
+    assert before != after

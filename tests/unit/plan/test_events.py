@@ -1,0 +1,62 @@
+"""Which changes of a status are news."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.values import NOW
+from triton_operator.api.conditions import Condition
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.plan.events import Event, find_events
+
+
+def status(said: str, message: str = "", generation: int = 1) -> TritonModelStatus:
+    if not said:
+        return TritonModelStatus()
+    value, reason = said.split()
+    condition: dict[str, Any] = {
+        "type": "Ready",
+        "status": value,
+        "reason": reason,
+        "message": message,
+        "observed_generation": generation,
+        "last_transition_time": NOW,
+    }
+    return TritonModelStatus(conditions=(Condition(**condition),))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [
+        ("", "False Syncing", ""),
+        ("False Syncing", "False Loading", ""),
+        ("False Loading", "True Serving", "Normal"),
+        ("", "True Serving", "Normal"),
+        ("True Serving", "True Serving", ""),
+        ("True Serving", "False NoReadyPods", ""),
+        ("True Serving", "False LoadFailed", "Warning"),
+        ("False Loading", "False LoadFailed", "Warning"),
+        ("False LoadFailed", "False LoadFailed", ""),
+        ("False LoadFailed", "False BlockedByFailedLoad", "Warning"),
+        ("", "False InvalidEnsemble", "Warning"),
+        ("True Serving", "", ""),
+    ],
+)
+def test_a_transition_is_one_event_and_a_passing_state_none(
+    before: str, after: str, news: str
+) -> None:
+    reason = after.rsplit(maxsplit=1)[-1] if news else ""
+    expected = (Event(news, reason, "why"),) if news else ()  # type: ignore[arg-type]
+
+    assert find_events(status(before), status(after, "why")) == expected
+
+
+def test_another_message_is_no_news() -> None:
+    assert find_events(status("False LoadFailed", "a"), status("False LoadFailed", "b")) == ()
+    assert find_events(status("True Serving", "1 of 1"), status("True Serving", "2 of 2")) == ()
+
+
+def test_the_same_refusal_of_another_spec_is_news() -> None:
+    before, after = status("False InvalidSpec"), status("False InvalidSpec", generation=2)
+
+    assert len(find_events(before, after)) == 1

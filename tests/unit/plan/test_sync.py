@@ -1,0 +1,196 @@
+"""Whether the claim holds what the manifest says; which Job to start or stop."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.values import NOW, later
+from triton_operator.observed import Pod, SyncJob
+from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
+from triton_operator.repository.outcome import Failure, encode_outcome
+
+GONE = Failure("SourceNotFound", "no such file")
+
+
+def job(sequence: int = 1, manifest: str = "aa", **fields: Any) -> SyncJob:
+    return SyncJob(name=f"sync-{sequence}", sequence=sequence, manifest=manifest, **fields)
+
+
+def finished(sequence: int = 1, manifest: str = "aa", **fields: Any) -> SyncJob:
+    return job(sequence, manifest, **({"complete": True, "finished_at": NOW} | fields))
+
+
+def report(sequence: int = 1, manifest: str = "aa", **failed: Failure) -> Pod:
+    text = encode_outcome(manifest, failed)
+    return pod(sequence, finished=True, exit_code=0, termination_message=text)
+
+
+def pod(sequence: int = 1, **fields: Any) -> Pod:
+    return Pod(name=f"pod-{sequence}", component="sync", job=f"sync-{sequence}", **fields)
+
+
+def plan(*jobs: SyncJob, pods: tuple[Pod, ...] = (), now: datetime = NOW) -> SyncPlan:
+    return plan_sync("aa", jobs, pods, now=now)
+
+
+def test_the_first_job_is_started_when_there_is_none() -> None:
+    found = plan()
+
+    assert found.state is SyncState.RUNNING
+    assert found.start == SyncJob("", 1, "aa")
+    assert found.stop == ()
+
+
+def test_a_job_that_runs_is_left_alone() -> None:
+    for pods in ((), (pod(),), (pod(running=True),)):
+        found = plan(job(), pods=pods)
+        assert (found.state, found.start, found.stop) == (SyncState.RUNNING, None, ())
+        assert not found.retrying
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"unschedulable": "0/3 nodes"}, "0/3 nodes"),
+        ({"waiting": "ErrImagePull: no"}, "ErrImagePull: no"),
+        ({}, ""),
+    ],
+)
+def test_what_keeps_a_job_from_running_is_told(fields: dict[str, Any], message: str) -> None:
+    assert plan(job(), pods=(pod(**fields),)).message == message
+
+
+def test_a_job_that_is_superseded_while_it_runs_is_stopped_first() -> None:
+    running = job(1, "old")
+
+    found = plan(running)
+    assert (found.state, found.start, found.stop) == (SyncState.WAITING, None, (running,))
+
+    stopping = job(1, "old", terminating=True)
+    found = plan(stopping)
+    assert (found.state, found.start, found.stop) == (SyncState.WAITING, None, ())
+
+
+def test_a_job_whose_pod_is_over_does_not_write_any_more() -> None:
+    found = plan(job(1, "old"), pods=(pod(1, finished=True),))
+
+    assert found.start == SyncJob("", 2, "aa")
+
+
+def test_a_superseded_job_that_is_done_makes_room_at_once() -> None:
+    old = finished(3, "old")
+
+    found = plan(old, pods=(report(3, "old"),))
+
+    assert (found.state, found.start, found.stop) == (
+        SyncState.RUNNING,
+        SyncJob("", 4, "aa"),
+        (old,),
+    )
+
+
+def test_what_a_job_reports_is_believed() -> None:
+    assert plan(finished(), pods=(report(),)) == SyncPlan(SyncState.DONE)
+
+
+def test_only_the_last_job_counts() -> None:
+    """A→B→A: the first Job with the right manifest proves nothing after the second."""
+    first, second = finished(1, "aa"), finished(2, "bb")
+
+    found = plan(first, second, pods=(report(1, "aa"), report(2, "bb")))
+
+    assert found.start == SyncJob("", 3, "aa")
+    assert found.stop == (first, second)
+
+
+def test_older_jobs_are_cleaned_away() -> None:
+    old, new = finished(1, "old"), finished(2)
+
+    found = plan(new, old, pods=(report(1, "old"), report(2)))
+
+    assert (found.state, found.stop) == (SyncState.DONE, (old,))
+
+
+def test_a_job_that_somebody_deletes_is_run_again_once_it_is_gone() -> None:
+    ending = finished(terminating=True)
+
+    assert plan(ending, pods=(report(),)).start == SyncJob("", 2, "aa")
+    assert plan(job(terminating=True)).state is SyncState.WAITING
+
+
+def test_single_failures_leave_the_rest_done_and_are_tried_again_later() -> None:
+    done, pods = finished(attempt=1), (report(bad=GONE),)
+
+    early = plan(done, pods=pods, now=later(10))
+    assert early.state is SyncState.DONE
+    assert early.failures == {"bad": GONE}
+    assert (early.start, early.retry_in) == (None, 20.0)
+
+    due = plan(done, pods=pods, now=later(30))
+    assert due.failures == {"bad": GONE}
+    assert due.start == SyncJob("", 2, "aa", attempt=2)
+    assert due.stop == (done,)
+    assert due.retrying
+
+
+def test_the_pause_grows_to_ten_minutes() -> None:
+    pauses = [
+        plan(finished(attempt=n), pods=(report(bad=GONE),)).retry_in for n in (0, 1, 2, 6, 500)
+    ]
+
+    assert pauses == [15.0, 30.0, 60.0, 600.0, 600.0]
+
+
+def test_a_repeated_job_that_runs_says_so() -> None:
+    assert plan(job(2, attempt=1)).retrying
+
+
+def test_a_report_that_does_not_name_all_failures_proves_nothing() -> None:
+    many = {f"model-{n}": Failure("SourceNotFound", "x" * 200) for n in range(500)}
+
+    found = plan(finished(), pods=(report(**many),))
+
+    assert found.state is SyncState.FAILED
+    assert found.message == "500 models failed; see the log of sync-1"
+
+
+@pytest.mark.parametrize(
+    ("last", "pods", "words"),
+    [
+        (
+            job(failed=True, finished_at=NOW, message="BackoffLimitExceeded: x"),
+            (),
+            "died before it could report: BackoffLimitExceeded: x",
+        ),
+        (
+            job(failed=True, finished_at=NOW),
+            (pod(finished=True, exit_code=137),),
+            "(exit code 137)",
+        ),
+        (
+            job(failed=True, finished_at=NOW),
+            (pod(finished=True, exit_code=1, termination_message="no space"),),
+            "(exit code 1): no space",
+        ),
+        (finished(), (), "its report is gone"),
+        (finished(), (report(manifest="other"),), "its report is gone"),
+    ],
+    ids=["no pod", "killed", "said something", "pod removed", "a report of something else"],
+)
+def test_a_job_that_cannot_say_how_far_it_came_failed(
+    last: SyncJob, pods: tuple[Pod, ...], words: str
+) -> None:
+    found = plan(last, pods=pods, now=later(5))
+
+    assert found.state is SyncState.FAILED
+    assert words in found.message
+    assert found.retry_in == 10.0
+    assert plan(last, pods=pods, now=later(15)).start == SyncJob("", 2, "aa", attempt=1)
+
+
+def test_a_claim_that_does_not_exist_is_told_from_other_waits() -> None:
+    missing = 'persistentvolumeclaim "models" not found'
+    assert is_claim_missing([pod(unschedulable=f"0/1 nodes: {missing}")])
+    assert not is_claim_missing([pod(unschedulable="0/1 nodes: unbound persistentvolumeclaim")])
+    assert not is_claim_missing([Pod(name="server", unschedulable=missing)])
