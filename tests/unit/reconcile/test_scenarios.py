@@ -262,7 +262,7 @@ async def test_a_load_that_takes_long_is_told_meanwhile(
 
     pass_ = asyncio.create_task(operator.run_once())
     async with asyncio.timeout(5):
-        while world.condition("resnet") != "False Loading":
+        while world.condition("resnet") != "False Loading":  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     world.triton.release.set()
     await pass_

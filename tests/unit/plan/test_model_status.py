@@ -1,0 +1,284 @@
+"""What is told about a model in each situation."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.values import NOW, hash_of, later, model, plan, pod, served
+from triton_operator.api.model import LastFailure, TritonModelStatus
+from triton_operator.observed import ModelRecord, Pod, Served
+from triton_operator.plan.events import find_events
+from triton_operator.plan.model_status import Assessment, Refusal, assess_model, report_unserved
+from triton_operator.plan.models import LOAD_FAILED
+from triton_operator.plan.sync import SyncPlan, SyncState
+from triton_operator.repository.outcome import Failure
+
+NEW = hash_of(model())
+OLD = "0123456789abcdef"
+A, B = pod("a"), pod("b")
+DONE, RUNNING = SyncPlan(SyncState.DONE), SyncPlan(SyncState.RUNNING)
+BOOM = Refusal(LOAD_FAILED, "pod a: RuntimeError: boom")
+GOOD = TritonModelStatus(server="vision", model_name="resnet", config_hash=OLD)
+
+
+def seen(
+    pods: Mapping[Pod, Served | None] | None = None,
+    *,
+    sync: SyncPlan = DONE,
+    refusal: Refusal | None = None,
+    **fields: Any,
+) -> Assessment:
+    return Assessment(
+        server="vision",
+        namespace="team",
+        revision="rev",
+        pods={A: {}} if pods is None else pods,
+        sync=sync,
+        refusals={"resnet": refusal} if refusal else {},
+        **fields,
+    )
+
+
+def assess(record: ModelRecord, what: Assessment, *, at: float = 0) -> TritonModelStatus:
+    return assess_model(plan(record), what, now=later(at))
+
+
+def said(status: TritonModelStatus) -> dict[str, str]:
+    return {c.type: f"{c.status} {c.reason}" for c in status.conditions}
+
+
+def ready(status: TritonModelStatus) -> tuple[str, str]:
+    return next(
+        (f"{c.status} {c.reason}", c.message) for c in status.conditions if c.type == "Ready"
+    )
+
+
+SERVED: Served = {"resnet": served(NEW)}
+BEHIND: Served = {"resnet": served(OLD)}
+SITUATIONS: dict[str, tuple[ModelRecord, Assessment, str, str, str]] = {
+    "syncing": (model(), seen(sync=RUNNING), "False Syncing", "being written", "InProgress"),
+    "sync waits": (
+        model(),
+        seen(sync=SyncPlan(SyncState.RUNNING, "no node")),
+        "False Syncing",
+        "no node",
+        "InProgress",
+    ),
+    "sync died": (
+        model(),
+        seen(sync=SyncPlan(SyncState.FAILED, "it died")),
+        "False SyncFailed",
+        "it died",
+        "InProgress",
+    ),
+    "a download failed": (
+        model(),
+        seen(sync=SyncPlan(SyncState.DONE, failures={"resnet": Failure("SourceNotFound", "gone")})),
+        "False SourceNotFound",
+        "gone",
+        "InProgress",
+    ),
+    "no pod": (model(), seen({}), "False NoReadyPods", "no pod of the server", "InProgress"),
+    "no pod, and why": (
+        model(),
+        seen({}, blocked="0/3 nodes"),
+        "False NoReadyPods",
+        "0/3 nodes",
+        "InProgress",
+    ),
+    "pods of an old revision do not count": (
+        model(),
+        seen({pod("a", revision="older"): SERVED}),
+        "False NoReadyPods",
+        "",
+        "InProgress",
+    ),
+    "loading": (
+        model(),
+        seen({A: SERVED, B: BEHIND}),
+        "False Loading",
+        "1 of 2 ready pods serve it",
+        "InProgress",
+    ),
+    "a pod does not answer": (
+        model(),
+        seen({A: SERVED, B: None}),
+        "False Loading",
+        "1 of 2",
+        "InProgress",
+    ),
+    "serving": (
+        model(),
+        seen({A: SERVED, B: SERVED}),
+        "True Serving",
+        "2 of 2 ready pods serve it",
+        "UpToDate",
+    ),
+    "serving, and something is written for others": (
+        model(),
+        seen({A: SERVED}, sync=RUNNING),
+        "True Serving",
+        "",
+        "UpToDate",
+    ),
+    "refused": (
+        model(),
+        seen(refusal=BOOM),
+        "False LoadFailed",
+        "0 of 1 ready pods serve it: pod a: RuntimeError: boom",
+        "BlockedByFailedLoad",
+    ),
+    "refused while the good one serves": (
+        model(status=GOOD),
+        seen({A: BEHIND}, refusal=BOOM),
+        "False BlockedByFailedLoad",
+        f"pod a: RuntimeError: boom; generation {OLD} keeps serving",
+        "BlockedByFailedLoad",
+    ),
+    "rejected": (
+        model(config={"name": "x"}),
+        seen(),
+        "False InvalidSpec",
+        "name is 'x'",
+        "InvalidSpec",
+    ),
+    "rejected while the good one serves": (
+        model(config={"name": "x"}, status=GOOD),
+        seen({A: BEHIND}),
+        "False InvalidSpec",
+        "; what was served before keeps serving",
+        "InvalidSpec",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_situation_is_told_with_its_reason(name: str) -> None:
+    record, what, condition, words, transition = SITUATIONS[name]
+
+    status = assess(record, what)
+
+    assert ready(status)[0] == condition
+    assert words in ready(status)[1]
+    assert status.transition == transition
+    assert list(said(status)) == ["Accepted", "Loaded", "Ready", "Synced"]
+    assert status.observed_generation == 1
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_the_same_situation_later_is_an_equal_status_and_no_news(name: str) -> None:
+    record, what, *_ = SITUATIONS[name]
+    # Once more where it moves the link, and with it what counts as served.
+    first = assess(record, what)
+    second = assess(replace(record, status=first), what, at=1)
+    third = assess(replace(record, status=second), what, at=3600)
+
+    assert third == second
+    assert second.conditions == first.conditions
+    assert second.last_failure == first.last_failure
+    assert find_events(first, second) == ()
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_status_can_be_stored(name: str) -> None:
+    record, what, *_ = SITUATIONS[name]
+    status = assess(record, what)
+
+    assert TritonModelStatus.model_validate_json(status.model_dump_json(by_alias=True)) == status
+
+
+def test_what_is_served_everywhere_becomes_the_good_generation() -> None:
+    status = assess(model(status=GOOD), seen({A: SERVED, B: SERVED}))
+
+    assert status.config_hash == NEW
+    assert (status.loaded, status.loaded_replicas, status.replicas) == ("2/2", 2, 2)
+    assert status.versions == (1,)
+    assert status.server == "vision"
+    assert status.urls is not None
+    assert status.urls.http == "http://vision.team.svc:8000/v2/models/resnet"
+    assert status.urls.grpc == "vision.team.svc:8001"
+
+
+def test_the_good_generation_stays_good_until_another_is_served_everywhere() -> None:
+    assert assess(model(status=GOOD), seen({A: SERVED, B: BEHIND})).config_hash == OLD
+    assert assess(model(status=GOOD), seen({})).config_hash == OLD
+    assert assess(model(), seen({A: SERVED, B: BEHIND})).config_hash == ""
+
+
+def test_a_failure_is_dated_when_it_was_first_seen() -> None:
+    first = assess(model(), seen(refusal=BOOM))
+    assert first.last_failure == LastFailure(
+        reason=LOAD_FAILED, message=BOOM.message, time=NOW, config_hash=NEW
+    )
+
+    second = assess(model(status=first), seen(refusal=BOOM), at=60)
+    assert second.last_failure == first.last_failure
+
+    other = assess(model(status=second), seen(refusal=Refusal(LOAD_FAILED, "other")), at=90)
+    assert other.last_failure is not None
+    assert other.last_failure.time == later(90)
+
+
+def test_a_refusal_is_remembered_when_the_process_that_saw_it_is_gone() -> None:
+    first = assess(model(status=GOOD), seen({A: BEHIND}, refusal=BOOM))
+
+    second = assess(model(status=first), seen({A: BEHIND}), at=60)
+
+    assert second.conditions == first.conditions
+    assert (second.transition, second.last_failure) == (first.transition, first.last_failure)
+    assert plan(model(status=second)).link == OLD
+    assert second.loaded == "1/1"
+
+
+def test_a_new_spec_leaves_the_block_but_keeps_the_last_failure() -> None:
+    blocked = assess(model(status=GOOD), seen({A: BEHIND}, refusal=BOOM))
+
+    mended = assess(model(config={"maxBatchSize": 1}, status=blocked), seen({A: BEHIND}))
+
+    assert mended.transition == "InProgress"
+    assert mended.last_failure == blocked.last_failure
+
+
+def test_a_sync_that_is_repeated_keeps_the_reason_of_its_failure() -> None:
+    failed = assess(model(), seen(sync=SyncPlan(SyncState.FAILED, "it died")))
+
+    again = assess(
+        model(status=failed), seen(sync=SyncPlan(SyncState.RUNNING, retrying=True)), at=60
+    )
+
+    assert again == failed
+
+
+def test_a_refusal_is_one_warning_from_first_sight_to_the_end() -> None:
+    record = model(status=GOOD)
+    steps = [
+        seen({A: BEHIND}, sync=RUNNING),
+        seen({A: BEHIND}),
+        seen({A: BEHIND}, refusal=BOOM),
+        seen({A: BEHIND}, sync=RUNNING),
+        seen({A: BEHIND}),
+        seen({pod("a", ready=False): None}),
+        seen({A: BEHIND}),
+    ]
+    news = []
+    for at, what in enumerate(steps):
+        status = assess(record, what, at=at)
+        news += find_events(record.status, status)
+        record = model(status=status)
+
+    assert [event.reason for event in news if event.type == "Warning"] == ["BlockedByFailedLoad"]
+
+
+def test_a_model_that_no_server_takes_keeps_what_it_remembers() -> None:
+    record = model(status=assess(model(), seen({A: SERVED})))
+
+    status = report_unserved(record, "ServerNotFound", "there is none", now=later(60))
+
+    assert ready(status) == ("False ServerNotFound", "there is none")
+    assert said(status)["Accepted"] == "False ServerNotFound"
+    assert (status.config_hash, status.server) == (NEW, "vision")
+    assert (status.loaded, status.transition) == ("0/0", "InvalidSpec")
+    again = report_unserved(model(status=status), "ServerNotFound", "there is none", now=later(120))
+    assert again == status

@@ -1,0 +1,189 @@
+"""What is told about a server and its pods."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.values import NOW, later, model, plan, pod
+from triton_operator import names
+from triton_operator.api.server import TritonServerStatus
+from triton_operator.errors import ClusterError, InvalidSpecError
+from triton_operator.observed import Pod, ServerRecord, Workload
+from triton_operator.plan.events import find_events
+from triton_operator.plan.replicas import Replicas, plan_replicas
+from triton_operator.plan.server_status import assess_server, assess_server_failure
+
+
+def record(status: TritonServerStatus | None = None, **spec: Any) -> ServerRecord:
+    body: dict[str, Any] = {
+        "metadata": {"name": "vision", "namespace": "team", "generation": 3},
+        "spec": spec,
+    }
+    if status is not None:
+        body["status"] = status.manifest()
+    return ServerRecord.parse(body)
+
+
+def workload(desired: int = 1, **fields: Any) -> Workload:
+    given = {"exists": True, "observed": True, "replicas": desired} | fields
+    return Workload(desired=desired, **given)
+
+
+def assess(
+    *pods: Pod,
+    load: Workload | None = None,
+    before: TritonServerStatus | None = None,
+    at: float = 0,
+    limit: str = "",
+    problem: InvalidSpecError | None = None,
+) -> TritonServerStatus:
+    return assess_server(
+        record(before),
+        load or workload(max(1, len(pods))),
+        pods,
+        [plan(model("b")), plan(model("a"))],
+        revision="rev",
+        problem=problem,
+        limit=limit,
+        now=later(at),
+    )
+
+
+def said(status: TritonServerStatus) -> dict[str, str]:
+    return {c.type: f"{c.status} {c.reason}" for c in status.conditions}
+
+
+def message(status: TritonServerStatus, kind: str = "Ready") -> str:
+    return next(c.message for c in status.conditions if c.type == kind)
+
+
+STARTING = pod(ready=False)
+UNPLACED = pod("b", ready=False, running=False, unschedulable="no GPU", unschedulable_since=NOW)
+
+
+@pytest.mark.parametrize(
+    ("pods", "load", "ready", "available", "progressing", "words"),
+    [
+        ((pod("a"), pod("b")), None, "True AllPodsReady", True, False, "2 of 2 pods ready"),
+        ((STARTING,), None, "False PodsStarting", False, True, "0 of 1 pods ready"),
+        ((pod("a"), STARTING), None, "False PodsStarting", True, True, "1 of 2 pods ready"),
+        ((pod("a"),), workload(2), "False PodsStarting", True, True, "1 of 2 pods ready"),
+        ((pod("a"), pod("b")), workload(1), "False PodsStarting", True, True, "2 of 1"),
+        ((pod(revision="old"),), None, "False PodsStarting", True, True, "of an older revision"),
+        ((pod(),), workload(observed=False), "False PodsStarting", True, True, "1 of 1"),
+        (
+            (pod(ready=False, waiting="ErrImagePull: no such image"),),
+            None,
+            "False PodsFailing",
+            False,
+            False,
+            "0 of 1 pods ready: ErrImagePull: no such image",
+        ),
+        (
+            (pod(ready=False, waiting="ContainerCreating"),),
+            None,
+            "False PodsStarting",
+            False,
+            True,
+            "0 of 1",
+        ),
+        ((), workload(refused="FailedCreate: quota"), "False PodsFailing", False, False, "quota"),
+        ((STARTING,), workload(stalled="too slow"), "False PodsFailing", False, False, "too slow"),
+        ((), workload(0), "True AllPodsReady", False, False, "0 of 0"),
+        ((pod(), pod("b", terminating=True)), workload(1), "True AllPodsReady", True, False, ""),
+        ((pod(), pod("b", finished=True)), workload(1), "True AllPodsReady", True, False, ""),
+    ],
+)
+def test_the_state_of_the_pods_is_told(
+    pods: tuple[Pod, ...],
+    load: Workload | None,
+    ready: str,
+    available: bool,
+    progressing: bool,
+    words: str,
+) -> None:
+    status = assess(*pods, load=load)
+
+    assert said(status)["Ready"] == ready
+    assert said(status)["Available"].startswith(str(available))
+    assert said(status)["Progressing"].startswith(str(progressing))
+    assert said(status)["Accepted"] == "True Valid"
+    assert words in message(status)
+    assert assess(*pods, load=load, before=status, at=1) == status
+
+
+def test_a_pod_that_finds_no_node_is_given_a_moment_first() -> None:
+    early = assess(pod("a"), UNPLACED, at=4)
+    assert said(early)["Ready"] == "False PodsStarting"
+    assert said(early)["ScalingLimited"] == "False NotLimited"
+
+    late = assess(pod("a"), UNPLACED, at=6)
+    assert said(late)["Ready"] == "False Unschedulable"
+    assert said(late)["ScalingLimited"] == "True Unschedulable"
+    assert message(late, "ScalingLimited") == "1 of 2 pods cannot be scheduled: no GPU"
+    assert [e.type for e in find_events(early, late)] == ["Warning"]
+    assert find_events(late, assess(pod("a"), UNPLACED, before=late, at=60)) == ()
+
+
+def test_counts_selector_and_models_are_there_for_autoscalers_and_people() -> None:
+    status = assess(pod("a"), STARTING)
+
+    assert (status.replicas, status.ready_replicas, status.ready) == (2, 1, "1/2")
+    assert status.selector == f"{names.LABEL_SERVER}=vision,{names.LABEL_COMPONENT}=server"
+    assert status.models == ("a", "b")
+    assert status.observed_generation == 3
+
+
+def test_a_child_that_cannot_be_made_is_the_specs_fault() -> None:
+    status = assess(pod("a"), problem=InvalidSpecError("limits must be above requests"))
+
+    assert said(status)["Accepted"] == "False InvalidSpec"
+    assert said(status)["Ready"] == "False InvalidSpec"
+    assert said(status)["Available"] == "True PodsReady"
+    assert "limits must be above requests" in message(status)
+
+
+def test_a_pass_that_failed_keeps_what_it_did_not_see() -> None:
+    good = assess(pod("a"))
+    error = ClusterError("PATCH", "services/vision", status=500)
+
+    failed = assess_server_failure(record(good), error, accepted=True, now=later(60))
+
+    assert said(failed) == said(good) | {"Ready": "False ClusterError"}
+    assert failed.ready == good.ready
+    assert message(failed) == str(error)
+    again = assess_server_failure(record(failed), error, accepted=True, now=later(99))
+    assert again == failed
+
+
+def test_a_spec_that_cannot_be_read_is_not_accepted() -> None:
+    error = InvalidSpecError("spec.gpus: must be 0 or more")
+
+    failed = assess_server_failure(record(), error, accepted=False, now=NOW)
+
+    assert said(failed) == {"Accepted": "False InvalidSpec", "Ready": "False InvalidSpec"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "load", "wanted"),
+    [
+        ({}, Workload(), 1),
+        ({"replicas": 0}, workload(5), 0),
+        ({"replicas": 3}, Workload(), 3),
+        ({"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}, Workload(), 2),
+        ({"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}, workload(1), 2),
+        ({"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}, workload(3), 3),
+        ({"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}, workload(9), 4),
+    ],
+)
+def test_replicas_are_the_specs_or_stay_within_the_bounds(
+    spec: dict[str, Any], load: Workload, wanted: int
+) -> None:
+    server = record(**spec).spec
+    assert server is not None
+
+    found = plan_replicas(server, load)
+
+    assert found.wanted == wanted
+    assert bool(found.limit) == ("autoscaling" in spec)
+    assert spec.get("autoscaling") or found == Replicas(wanted)
