@@ -107,7 +107,14 @@ class ServerReconciler:
         record = world.server
         if record is None:
             return self._settings.resync_seconds
-        world = replace(world, models=tuple(filter(record.takes, world.models)))
+        world = replace(
+            world,
+            models=tuple(
+                model
+                for model in world.models
+                if record.takes(model) and model.meta.deletion_timestamp is None
+            ),
+        )
         if record.meta.deletion_timestamp is not None:
             return await self._release(world, record)
         if self._is_retiring(world, record):
@@ -122,15 +129,17 @@ class ServerReconciler:
             raise
 
     def _is_retiring(self, world: ServerWorld, record: ServerRecord) -> bool:
-        """Return whether the model that this server belongs to is moving to another one.
+        """Return whether the model that this server belongs to has gone, or moves to another one.
 
-        It serves on unchanged until the model is served there; then the model deletes it.
+        In the first case Kubernetes is about to delete the server. In the second it serves on
+        unchanged until the model is served elsewhere; then the model deletes it.
         """
         owner = record.owner()
-        if owner is None:
+        if owner is None or world.models:
             return False
         model = self._cluster.model((record.meta.namespace, owner[1]))
-        return model is not None and not model.owns_server and not world.models
+        gone = model is None or model.meta.uid != owner[0] or model.meta.deletion_timestamp
+        return bool(gone) or (model is not None and not model.owns_server)
 
     async def _serve(self, world: ServerWorld, record: ServerRecord, server: TritonServer) -> float:
         now = self._now()
@@ -347,11 +356,11 @@ class ServerReconciler:
             namespace, child = record.meta.namespace, ChildNames(record.meta.name)
             if world.child("Deployment", child.deployment) is not None:
                 await self._cluster.delete("Deployment", namespace, child.deployment)
-            manifest = RepositoryManifest(server=record.meta.name, remove=True)
+            manifest = _removal(record)
             sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
             problem = sync.message or "the Job that removes them does not end"
             if is_claim_missing(world.pods):
-                return await self._let_go(record)
+                return await self._let_go(world, record)
             try:
                 await self._run_sync(record.spec, manifest, sync)
             except OperatorError as error:
@@ -366,9 +375,16 @@ class ServerReconciler:
         if not done:
             event = Event("Warning", "FilesLeft", left + problem)
             await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
-        return await self._let_go(record)
+        return await self._let_go(world, record)
 
-    async def _let_go(self, record: ServerRecord) -> float:
+    async def _let_go(self, world: ServerWorld, record: ServerRecord) -> float:
+        """Take the finalizer off, and what removed the files away: nothing owns that."""
+        namespace, digest = record.meta.namespace, _removal(record).digest()
+        for job in world.jobs:
+            if job.manifest == digest:
+                await self._cluster.delete("Job", namespace, job.name)
+        name = ChildNames(record.meta.name).manifest(digest)
+        await self._cluster.delete("ConfigMap", namespace, name)
         rest = tuple(each for each in record.meta.finalizers if each != names.FINALIZER)
         await self._cluster.set_finalizers(names.KIND_SERVER, record.meta, rest)
         return self._settings.resync_seconds
@@ -391,7 +407,9 @@ class ServerReconciler:
             pods=this.served,
             sync=this.sync,
             refusals=this.refusals,
-            blocked=explain_stuck(this.served, workload, now=now) or str(this.problem or ""),
+            blocked=explain_stuck(this.served, workload, now=now)
+            or str(this.problem or "")
+            or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),
         )
         for plan in this.plans:
             await self._write_model(plan.record, assess_model(plan, seen, now=now))
@@ -451,6 +469,10 @@ class ServerReconciler:
         if this.sync.retry_in is not None:
             waits.append(this.sync.retry_in)
         return min(waits)
+
+
+def _removal(record: ServerRecord) -> RepositoryManifest:
+    return RepositoryManifest(server=record.meta.name, remove=True)
 
 
 def _must_go_back(this: _Pass) -> bool:

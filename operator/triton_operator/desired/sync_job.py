@@ -23,7 +23,7 @@ def build_manifest_map(server: TritonServer, manifest: repository.Manifest) -> M
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": build_metadata(server.metadata, name, "manifest"),
+        "metadata": _build_metadata(server, manifest, name, "manifest"),
         "immutable": True,
         "data": {"manifest.json": manifest.to_json()},
     }
@@ -45,7 +45,7 @@ def build_sync_job(
     child = ChildNames(server.metadata.name)
     target = claim_name(server)
     sources = sorted(source_claims(manifest) - {target})
-    metadata = build_metadata(server.metadata, child.sync_job(sequence), "sync")
+    metadata = _build_metadata(server, manifest, child.sync_job(sequence), "sync")
     metadata["annotations"] = {
         names.ANNOTATION_MANIFEST: manifest.digest(),
         names.ANNOTATION_SEQUENCE: str(sequence),
@@ -102,6 +102,16 @@ def build_sync_job(
             },
         },
     }
+
+
+def _build_metadata(
+    server: TritonServer, manifest: repository.Manifest, name: str, component: str
+) -> dict[str, Any]:
+    metadata = build_metadata(server.metadata, name, component)
+    if manifest.remove:
+        # A server that is deleted in the foreground takes what it owns with it, at once.
+        del metadata["ownerReferences"]
+    return metadata
 
 
 def source_claims(manifest: repository.Manifest) -> set[str]:
