@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.unit.api.cases import ACCEPTED, REFUSED, Manifest, Refused, model, server
 
 CRDS = Path(__file__).parents[2] / "crds"

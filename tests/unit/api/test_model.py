@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.unit.api.cases import SHARED, VERSIONS, model
 
+from tests.unit.api.cases import SHARED, VERSIONS, model
 from triton_operator.api.model import TritonModel, TritonModelStatus
 from triton_operator.errors import InvalidSpecError
 

@@ -1,8 +1,8 @@
 """What pydantic refuses and takes; ``tests/cluster/test_admission.py`` asks a real API server."""
 
 import pytest
-from tests.unit.api.cases import ACCEPTED, REFUSED, Manifest, Refused
 
+from tests.unit.api.cases import ACCEPTED, REFUSED, Manifest, Refused
 from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError

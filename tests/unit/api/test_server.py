@@ -1,8 +1,8 @@
 """``TritonServer`` as a value."""
 
 import pytest
-from tests.unit.api.cases import server
 
+from tests.unit.api.cases import server
 from triton_operator.api.flags import RESERVED_FLAGS, is_reserved
 from triton_operator.api.server import TritonServer, TritonServerStatus
 

@@ -1,8 +1,8 @@
 """The mistakes that a lenient reader forgives and the API server does not."""
 
 import pytest
-from tests.unit.api.cases import ACCEPTED, Manifest, model, server
 
+from tests.unit.api.cases import ACCEPTED, Manifest, model, server
 from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.api.strict import find_mistakes

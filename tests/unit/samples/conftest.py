@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+
 from tests.unit.samples.python_models import Response, Tensor
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-import pytest
+import numpy as np
+
 from tests.unit.samples.sample_files import FOLDER, inline_code
 
 
@@ -21,7 +22,6 @@ class Response:
 
 
 def model(sample: str, form: str, name: str) -> dict[str, Any]:
-    pytest.importorskip("cv2" if form == "gpu" and name.startswith("pre") else "PIL")
     namespace: dict[str, Any] = {}
     exec(compile(inline_code(sample, form, name), f"{name}/model.py", "exec"), namespace)
     return namespace
@@ -32,5 +32,4 @@ def answer(namespace: dict[str, Any], **tensors: Any) -> Response:
 
 
 def photo(name: str) -> Any:
-    np = pytest.importorskip("numpy")
     return np.frombuffer((FOLDER / "images" / name).read_bytes(), np.uint8)

@@ -3,11 +3,11 @@
 import ast
 from typing import Any
 
+import numpy as np
 import pytest
+
 from tests.unit.samples.python_models import answer, model, photo
 from tests.unit.samples.sample_files import FORMS, inline_code
-
-np = pytest.importorskip("numpy")
 
 SOURCES = [
     pytest.param(version.files["model.py"], id=f"{form.id}-{name}")

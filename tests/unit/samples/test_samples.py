@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from tests.unit.samples.sample_files import BOTH, FILES, FORMS, Form, config_of, documents
 
+from tests.unit.samples.sample_files import BOTH, FILES, FORMS, Form, config_of, documents
 from triton_operator import names
 from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer

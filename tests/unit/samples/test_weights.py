@@ -5,12 +5,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
+
 from tests.unit.samples.python_models import answer, model, photo
 from tests.unit.samples.sample_files import FOLDER, FORMS, config_of
-
-np = pytest.importorskip("numpy")
-pytest.importorskip("onnx")
 
 WANTED = {
     version.source.uri.removeprefix("pvc://model-storage/"): each
@@ -51,7 +51,7 @@ def test_the_files_are_the_same_every_time(weights: Path, tmp_path: Path) -> Non
 
 
 def open_session(path: Path) -> Any:
-    return pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    return onnxruntime.InferenceSession(str(path))
 
 
 @pytest.mark.parametrize("name", sorted(WANTED))
@@ -82,7 +82,6 @@ def test_a_file_takes_and_gives_what_the_sample_says(weights: Path, name: str) -
 
 
 def test_the_photos_are_small_jpegs_that_the_script_makes() -> None:
-    pytest.importorskip("PIL")
     images = script("make_images")
     for name, build in (("landscape", images.landscape), ("board", images.board)):
         path = FOLDER / "images" / f"{name}.jpg"
