@@ -20,6 +20,9 @@ class OperatorError(Exception):
     reason: ClassVar[str] = "Error"
     """CamelCase reason of the condition that this failure sets."""
 
+    is_expected: bool = False
+    """Whether it belongs to the course of things, so that no log needs a line of it."""
+
 
 class InvalidSpecError(OperatorError):
     """The spec cannot be served as written, however often it is tried."""
@@ -49,6 +52,8 @@ class ClusterError(TransientError):
         super().__init__(f"{action} {what} failed: {answer}{': ' if message else ''}{message}")
         self.status = status
         self.message = message
+        # A namespace that goes away takes all in it along, in an order of its own.
+        self.is_expected = "because it is being terminated" in message
 
     @property
     def is_refusal(self) -> bool:

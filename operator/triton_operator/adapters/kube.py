@@ -209,7 +209,8 @@ class KubeCluster:
             await self._api.request("POST", KINDS["Event"].path(meta.namespace), body=body)
         except ClusterError as error:
             # The status says the same: no pass may fail for want of an Event.
-            _logger.warning("Event %s for %s: %s", event.reason, meta.name, error)
+            level = logging.DEBUG if error.is_expected else logging.WARNING
+            _logger.log(level, "Event %s for %s: %s", event.reason, meta.name, error)
 
     async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
         """Return what a pod's server logged in the last seconds."""

@@ -66,7 +66,7 @@ class WorkQueue:
             return _MAX_BACKOFF_SECONDS, failures + 1
         except OperatorError as error:
             pause = backoff(failures + 1)
-            self._log(failures, "%s failed, retrying: %s", what, error)
+            self._log(failures + error.is_expected, "%s failed, retrying: %s", what, error)
             return pause, failures + 1
         except Exception:
             # A bug in one pass must not end the loop of this key for good.

@@ -19,8 +19,9 @@ def run_operator() -> None:
     """Run until the process is told to stop."""
     settings = Settings.from_environment()
     kopf.configure(log_format=kopf.LogFormat.FULL)
-    # One line for every event of every object is no news.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # One line for every event of every object, and for every probe, is no news.
+    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     kopf.run(
         settings=build_kopf_settings(),
         memo=kopf.Memo(settings=settings),
