@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def _build_template(server: TritonServer, image: str, probe_model: str | None) -
                 "emptyDir": {"medium": "Memory", "sizeLimit": spec.shared_memory_size},
             },
             {"name": "tmp", "emptyDir": {}},
-            *(dict(volume) for volume in custom.volumes),
+            *deepcopy(custom.volumes),
         ],
         **build_placement(custom),
     }
@@ -115,7 +116,7 @@ def _build_template(server: TritonServer, image: str, probe_model: str | None) -
     if custom.service_account_name:
         pod["serviceAccountName"] = custom.service_account_name
     if custom.topology_spread_constraints:
-        pod["topologySpreadConstraints"] = [dict(c) for c in custom.topology_spread_constraints]
+        pod["topologySpreadConstraints"] = deepcopy(list(custom.topology_spread_constraints))
     return {
         "metadata": {
             "labels": {
@@ -139,19 +140,7 @@ def _build_container(server: TritonServer, image: str, probe_model: str | None) 
         "image": image,
         # No `command`: the entrypoint of NVIDIA's images prepares CUDA's compatibility libraries.
         "args": ["/bin/sh", "-c", _START, repository, *_build_arguments(server, repository)],
-        "env": [
-            {
-                "name": _CONTROL_KEY,
-                "valueFrom": {
-                    "secretKeyRef": {
-                        "name": ChildNames(server.metadata.name).control_key,
-                        "key": control_key.ENTRY,
-                    }
-                },
-            },
-            {"name": "HOME", "value": "/tmp"},
-            *(variable.manifest() for variable in spec.env),
-        ],
+        "env": _build_environment(server),
         "ports": [
             _port("http", HTTP_PORT),
             _port("grpc", GRPC_PORT),
@@ -179,7 +168,7 @@ def _build_container(server: TritonServer, image: str, probe_model: str | None) 
             {"name": "repository", "mountPath": REPOSITORY_MOUNT, "readOnly": True},
             {"name": "shared-memory", "mountPath": "/dev/shm"},
             {"name": "tmp", "mountPath": "/tmp"},
-            *(dict(mount) for mount in spec.pod_template.volume_mounts),
+            *deepcopy(spec.pod_template.volume_mounts),
         ],
     }
     if spec.image_pull_policy:
@@ -188,6 +177,17 @@ def _build_container(server: TritonServer, image: str, probe_model: str | None) 
         # The endpoint goes first, SIGTERM comes last: Triton refuses requests once it has it.
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec.drain_seconds}}}
     return container
+
+
+def _build_environment(server: TritonServer) -> list[dict[str, Any]]:
+    key = {"name": ChildNames(server.metadata.name).control_key, "key": control_key.ENTRY}
+    variables = [
+        {"name": _CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
+        *(each.manifest() for each in server.spec.env if each.name != _CONTROL_KEY),
+    ]
+    if all(each["name"] != "HOME" for each in variables):
+        variables.insert(1, {"name": "HOME", "value": "/tmp"})
+    return variables
 
 
 def _build_arguments(server: TritonServer, repository: str) -> list[str]:

@@ -3,6 +3,7 @@
 A Job that ran elsewhere could bind a zonal volume where no GPU is.
 """
 
+from copy import deepcopy
 from typing import Any
 
 from triton_operator.api.server import PodTemplate
@@ -14,9 +15,9 @@ def build_placement(template: PodTemplate) -> dict[str, Any]:
     if template.node_selector:
         placement["nodeSelector"] = dict(template.node_selector)
     if template.tolerations:
-        placement["tolerations"] = [dict(toleration) for toleration in template.tolerations]
+        placement["tolerations"] = deepcopy(list(template.tolerations))
     if template.affinity:
-        placement["affinity"] = dict(template.affinity)
+        placement["affinity"] = deepcopy(dict(template.affinity))
     if template.image_pull_secrets:
-        placement["imagePullSecrets"] = [dict(secret) for secret in template.image_pull_secrets]
+        placement["imagePullSecrets"] = deepcopy(list(template.image_pull_secrets))
     return placement

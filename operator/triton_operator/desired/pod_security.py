@@ -1,5 +1,6 @@
 """The hardening that every pod of ours has: Pod Security "restricted", one user for all files."""
 
+from copy import deepcopy
 from typing import Any
 
 from triton_operator.api.server import PodTemplate
@@ -16,7 +17,8 @@ _USERS_CHOICE = frozenset(
 
 def build_pod_security(template: PodTemplate) -> dict[str, Any]:
     """Return the security context of a server's pods, and of the Jobs that write for them."""
-    chosen = {k: v for k, v in (template.security_context or {}).items() if k in _USERS_CHOICE}
+    wishes = template.security_context or {}
+    chosen = {key: deepcopy(value) for key, value in wishes.items() if key in _USERS_CHOICE}
     return {
         "runAsNonRoot": True,
         "runAsUser": USER_ID,
