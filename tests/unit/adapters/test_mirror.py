@@ -1,0 +1,150 @@
+"""The copy of the cluster that passes read."""
+
+from typing import Any
+
+from triton_operator import names
+from triton_operator.adapters.mirror import Mirror, servers_of
+
+Body = dict[str, Any]
+
+
+def model(
+    name: str, version: int = 1, *, on: str | None = None, uid: str = "u", **more: Any
+) -> Body:
+    return {
+        "kind": names.KIND_MODEL,
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "uid": uid,
+            "resourceVersion": str(version),
+        },
+        "spec": {"serverRef": {"name": on}} if on else {},
+    } | more
+
+
+def pod(name: str, server: str | None, version: int = 1) -> Body:
+    labels = {names.LABEL_SERVER: server} if server else {}
+    meta = {"name": name, "namespace": "team", "labels": labels, "resourceVersion": str(version)}
+    return {"kind": "Pod", "metadata": meta}
+
+
+def of(mirror: Mirror, server: str, namespace: str = "team") -> list[str]:
+    return [body["metadata"]["name"] for body in mirror.of_server(namespace, server)]
+
+
+def known(mirror: Mirror, name: str) -> int | None:
+    body = mirror.get(names.KIND_MODEL, "team", name)
+    return int(body["metadata"]["resourceVersion"]) if body else None
+
+
+def test_what_is_older_than_what_is_known_is_ignored() -> None:
+    mirror = Mirror()
+    assert mirror.put(model("a", 9))
+
+    assert not mirror.put(model("a", 8, on="vision"))
+    assert known(mirror, "a") == 9
+    assert of(mirror, "vision") == []
+
+    assert mirror.put(model("a", 10, on="vision"))
+    assert known(mirror, "a") == 10
+
+
+def test_versions_are_numbers() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 9))
+
+    assert mirror.put(model("a", 10, on="vision"))
+    assert not mirror.put(model("a", 9))
+
+
+def test_a_status_of_ours_is_stored_but_is_no_news() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 1))
+
+    assert not mirror.put(model("a", 2, status={"x": 1}))
+    assert mirror.get(names.KIND_MODEL, "team", "a")["status"] == {"x": 1}
+    assert mirror.put(model("a", 3, on="vision"))
+
+
+def test_the_status_of_what_others_run_is_news() -> None:
+    mirror = Mirror()
+    mirror.put(pod("p", "vision", 1))
+
+    assert mirror.put(pod("p", "vision", 2) | {"status": {"phase": "Running"}})
+    assert not mirror.put(pod("p", "vision", 3) | {"status": {"phase": "Running"}})
+
+
+def test_an_object_is_found_by_the_server_that_it_is_of() -> None:
+    mirror = Mirror()
+    for body in (model("a", on="vision"), model("vision"), pod("p", "vision"), pod("q", None)):
+        mirror.put(body)
+
+    assert of(mirror, "vision") == ["p", "a", "vision"]
+    assert of(mirror, "vision", "other") == []
+    assert servers_of(pod("q", None)) == ()
+
+
+def test_a_model_that_moves_leaves_its_old_server() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 1, on="vision"))
+    mirror.put(model("a", 2, on="audio"))
+    assert (of(mirror, "vision"), of(mirror, "audio")) == ([], ["a"])
+
+    mirror.put(model("a", 3))
+    assert (of(mirror, "audio"), of(mirror, "a")) == ([], ["a"])
+
+
+def test_what_is_deleted_is_forgotten() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", on="vision"))
+
+    assert mirror.drop(model("a", 2, on="vision"))
+    assert known(mirror, "a") is None
+    assert of(mirror, "vision") == []
+    assert not mirror.drop(model("a", 2))
+
+
+def test_the_end_of_an_older_object_of_that_name_is_not_the_end_of_this_one() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 5, uid="new"))
+
+    assert not mirror.drop(model("a", 4, uid="old"))
+    assert known(mirror, "a") == 5
+
+
+def test_a_new_object_of_the_same_name_takes_the_place() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 1, uid="old", on="vision"))
+
+    assert mirror.put(model("a", 2, uid="new"))
+    assert of(mirror, "vision") == []
+
+
+def test_a_list_shows_what_a_broken_watch_has_missed() -> None:
+    mirror = Mirror()
+    for body in (
+        model("gone", 1),
+        model("stays", 2),
+        model("again", 3, uid="old"),
+        model("new", 9),
+    ):
+        mirror.put(body)
+    mirror.put(pod("p", "vision", 1))
+    listed = [model("stays", 2), model("again", 6, uid="new")]
+
+    found = mirror.missing(names.KIND_MODEL, "", listed, 7)
+
+    assert {body["metadata"]["name"] for body in found} == {"gone", "again"}
+    assert mirror.missing(names.KIND_MODEL, "other", [], 99) == []
+    assert len(mirror.missing(names.KIND_MODEL, "team", [], 99)) == 4
+
+
+def test_managed_fields_are_not_kept() -> None:
+    mirror = Mirror()
+    body = model("a")
+    body["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    mirror.put(body)
+
+    assert "managedFields" not in mirror.get(names.KIND_MODEL, "team", "a")["metadata"]
+    assert "managedFields" in body["metadata"]
