@@ -1,37 +1,21 @@
-"""What a real API server refuses and takes, with the same table as the unit tests.
-
-Runs where ``KUBECONFIG`` names a cluster; it needs no more of it than the API server.
-"""
+"""What a real API server refuses and takes, with the same table as the unit tests."""
 
 import json
-import os
 import secrets
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.support import kube as support
 from tests.unit.api.cases import ACCEPTED, REFUSED, Manifest, Refused, model, server
 
-CRDS = Path(__file__).parents[2] / "crds"
-
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
-]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
 def kubectl(*args: str, manifest: Manifest | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["kubectl", *args],
-        input=json.dumps(manifest) if manifest else None,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return support.kubectl(*args, stdin=manifest)
 
 
 def dry_run(manifest: Manifest) -> subprocess.CompletedProcess[str]:
@@ -42,14 +26,6 @@ def defaulted(manifest: Manifest) -> Any:
     answer = dry_run(manifest)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)["spec"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _crds() -> None:
-    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    assert applied.returncode == 0, applied.stderr
-    ready = kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    assert ready.returncode == 0, ready.stderr
 
 
 @pytest.fixture
