@@ -99,7 +99,13 @@ async def _config_hash(pod: Pod, client: InferenceServerClient, model: str) -> s
 async def _ask(pod: Pod, call: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kw: Any) -> T:
     try:
         return await call(*args, **kw)
-    except (TimeoutError, OSError, aiohttp.ClientError, InferenceServerException) as error:
+    except (
+        TimeoutError,
+        OSError,
+        ValueError,  # an answer that is no JSON, such as a proxy's page
+        aiohttp.ClientError,
+        InferenceServerException,
+    ) as error:
         what = str(error) or type(error).__name__
         raise ServerUnreachableError(f"pod {pod.name} ({pod.ip}): {what}") from error
 

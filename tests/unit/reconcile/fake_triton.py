@@ -9,7 +9,7 @@ What a model does is written in its own files, so that a test breaks a model as 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf import text_format
@@ -135,7 +135,7 @@ class FakeTriton:
         self.deaf: set[str] = set()
         """Names of pods that do not answer."""
         self.release = asyncio.Event()
-        self.overlapping: set[str] = set()
+        self.interrupt: Callable[[], None] = lambda: None
 
     async def observe(self, pod: Pod, key: str) -> Served:
         await asyncio.sleep(0)
@@ -144,6 +144,7 @@ class FakeTriton:
     async def load(self, pod: Pod, key: str, model: str, *, timeout_seconds: float) -> str | None:
         await asyncio.sleep(0)
         process = self._process(pod, key)
+        self.interrupt()
         code = str(process.claim.linked(process.server).get(model, ""))
         if "hang" in code:
             await self.release.wait()
@@ -152,13 +153,17 @@ class FakeTriton:
         except LoadRefusedError as error:
             return str(error)
         except ServerKilledError as error:
+            self.interrupt()
             del self.processes[pod.uid]
             raise ServerUnreachableError(f"pod {pod.name}: server disconnected") from error
+        self.interrupt()
         return None
 
     async def unload(self, pod: Pod, key: str, model: str) -> str | None:
         await asyncio.sleep(0)
+        self.interrupt()
         self._process(pod, key).unload(model)
+        self.interrupt()
         return None
 
     def _process(self, pod: Pod, key: str) -> Triton:

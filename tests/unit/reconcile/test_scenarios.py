@@ -1,12 +1,13 @@
 """What happens to models and servers, from a user's change to a world at rest."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World
 from triton_operator import names, reconciler
-from triton_operator.errors import ClusterError
+from triton_operator.errors import ClusterError, InvalidSpecError
 
 SHARED = {"serverRef": {"name": "vision"}}
 ENSEMBLE = {
@@ -489,6 +490,48 @@ async def test_a_request_that_the_api_server_refuses_is_told_and_tried_again(
     assert_all_serve(world, "vision", "resnet")
 
 
+async def test_a_child_that_is_refused_stops_nothing_that_serves(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    good = hash_of(world, "resnet")
+
+    world.failing[("apply", "Deployment")] = InvalidSpecError("Deployment vision: no such volume")
+    world.server("vision", podTemplate={"volumeMounts": [{"name": "x", "mountPath": "/x"}]})
+    world.model("resnet", "pass  # better", **SHARED)
+    await operator.settle()
+
+    assert world.condition("vision", "Accepted", of=names.KIND_SERVER) == "False InvalidSpec"
+    assert world.condition("vision", of=names.KIND_SERVER) == "False InvalidSpec"
+    assert world.warnings("vision") == ["InvalidSpec"]
+    assert world.serving("vision") != [{"resnet": good}]
+    assert world.serving("vision")[0]["resnet"]
+
+    world.failing.clear()
+    world.server("vision")
+    await operator.settle()
+    assert_all_serve(world, "vision", "resnet")
+    assert world.condition("vision", "Accepted", of=names.KIND_SERVER) == "True Valid"
+
+
+async def test_a_load_that_failed_is_tried_again_after_a_while(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", "raise", **SHARED)
+    await operator.settle()
+    (process,) = world.processes("vision")
+    before = len(process.loads)
+
+    await operator.run(seconds=200)
+    assert len(process.loads) == before
+    await operator.run(seconds=200)
+    assert len(process.loads) == before + 1
+    assert len(world.warnings("resnet")) == 1
+
+
 # ---- the operator comes and goes --------------------------------------------------------------
 
 
@@ -527,34 +570,69 @@ async def test_an_operator_without_memory_reaches_the_same_end() -> None:
     assert ends[0][0]["member"][0] == "False BlockedByFailedLoad"  # type: ignore[index]
 
 
-async def test_an_operator_killed_before_or_after_any_write_reaches_the_same_end() -> None:
-    def prepare(world: World) -> None:
-        world.server("vision", replicas=2)
-        world.model("whole", "", config=ENSEMBLE, **SHARED)
-        world.model("member", **SHARED)
+def prepare(world: World) -> None:
+    world.server("vision", replicas=2)
+    world.model("whole", "", config=ENSEMBLE, **SHARED)
+    world.model("member", **SHARED)
+    world.model("goes", **SHARED)
 
-    expected = World()
-    prepare(expected)
-    await Operator(expected).settle()
-    first = ending(expected)
-    expected.model("member", "raise", **SHARED)
-    await Operator(expected).settle()
-    last = ending(expected)
 
-    for update in (False, True):
-        call, killed = 2, True
-        while killed:
-            world = World()
-            operator = Operator(world)
-            prepare(world)
-            if update:
-                await operator.settle()
-                world.model("member", "raise", **SHARED)
-            killed = await operator.killed_at(call)
+def create(_: World) -> None:
+    """Nothing happens to what was prepared."""
+
+
+def improve(world: World) -> None:
+    world.model("member", "pass  # better", **SHARED)
+
+
+def damage(world: World) -> None:
+    world.model("member", "raise", **SHARED)
+
+
+def remove(world: World) -> None:
+    world.remove(names.KIND_MODEL, "goes")
+
+
+@pytest.mark.parametrize("change", [create, improve, damage, remove])
+async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
+    change: Callable[[World], None],
+) -> None:
+    async def begun() -> tuple[World, Operator]:
+        world = World()
+        prepare(world)
+        operator = Operator(world)
+        if change is not create:
             await operator.settle()
-            assert ending(world) == (last if update else first), f"killed at {call}"
-            call += 1
-        assert call > 12
+            change(world)
+        return world, operator
+
+    expected, operator = await begun()
+    await operator.settle()
+
+    moment, killed = 1, True
+    while killed:
+        world, operator = await begun()
+        killed = await operator.killed_at(moment)
+        await operator.settle()
+        assert ending(world) == ending(expected), f"killed at moment {moment}"
+        moment += 1
+    assert moment > 12
+
+
+async def test_an_operator_killed_by_every_load_does_not_load_for_ever(world: World) -> None:
+    """A model that kills its server is told although nobody saw the pass through."""
+    operator = Operator(world)
+    prepare(world)
+    await operator.settle()
+
+    world.model("member", "die", **SHARED)
+    moment = 1
+    while await operator.killed_at(moment) and moment < 60:
+        moment += 1
+    await operator.settle()
+
+    assert world.condition("goes") == "True Serving"
+    assert world.condition("member") == "False BlockedByFailedLoad"
 
 
 # ---- a server on a claim of the user's own ----------------------------------------------------

@@ -13,7 +13,7 @@ from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.assigner import ModelAssigner
 from triton_operator.desired.metadata import Manifest
-from triton_operator.errors import ClusterError, NameTakenError, OperatorError
+from triton_operator.errors import NameTakenError, OperatorError
 from triton_operator.observed import ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
@@ -45,12 +45,14 @@ class World:
         self.events: list[tuple[str, Event]] = []
         """Name of the object and what was said of it."""
         self.missing_sources: set[str] = set()
-        self.failing: dict[tuple[str, str], ClusterError] = {}
+        self.failing: dict[tuple[str, str], OperatorError] = {}
         """Answers to a verb on a kind."""
         self.missing_claims: set[str] = set()
         self.stuck_jobs = False
+        self.moment = 0
+        """Moments before and after every call that changes the cluster or a pod."""
         self.kill_at: int | None = None
-        self.calls = 0
+        self.triton.interrupt = self.interrupt
         self._version = 0
         self._uids = 0
         self._applied: dict[Ref, Manifest] = {}
@@ -238,6 +240,12 @@ class World:
         body = self.objects[("Pod", namespace, pod)]
         process = self.triton.processes.get(body["metadata"]["uid"])
         return "\n".join(process.log) if process else ""
+
+    def interrupt(self) -> None:
+        """End the operator's process here if the test wants it."""
+        self.moment += 1
+        if self.moment == self.kill_at:
+            raise KilledError
 
     def _write(self, verb: str, ref: Ref) -> "_Write":
         return _Write(self, verb, ref)
@@ -437,16 +445,13 @@ class _Write:
     async def __aenter__(self) -> None:
         await asyncio.sleep(0)
         world, verb = self._world, self._verb
-        world.calls += 1
-        if world.kill_at == 2 * world.calls:
-            raise KilledError
+        world.interrupt()
         if (error := world.failing.get((verb, self._ref[0]))) is not None:
             raise error
         world.writes.append((verb, self._ref[0], self._ref[2]))
 
     async def __aexit__(self, *_: object) -> None:
-        if self._world.kill_at == 2 * self._world.calls + 1:
-            raise KilledError
+        self._world.interrupt()
 
 
 class Cluster:
@@ -524,9 +529,9 @@ class Operator:
             await self.run_once()
             self.world.step()
 
-    async def killed_at(self, call: int) -> bool:
-        """Settle, but die before or after one write; return whether that came."""
-        self.world.kill_at = self.world.calls * 2 + call
+    async def killed_at(self, moment: int) -> bool:
+        """Settle, but die before or after one call; return whether that came."""
+        self.world.kill_at = self.world.moment + moment
         try:
             await self.settle()
         except KilledError:
