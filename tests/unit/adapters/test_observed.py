@@ -1,0 +1,224 @@
+"""Objects of others, read at the border: what is missing is tolerated, nothing fails."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from triton_operator import names
+from triton_operator.observed import (
+    ModelRecord,
+    Pod,
+    ServedModel,
+    ServedVersion,
+    ServerRecord,
+    SyncJob,
+    Workload,
+)
+from triton_operator.settings import Settings
+
+TIME = "2026-01-01T00:00:00Z"
+POD: dict[str, Any] = {
+    "metadata": {
+        "name": "vision-1",
+        "uid": "u",
+        "labels": {names.LABEL_COMPONENT: "server"},
+        "annotations": {names.ANNOTATION_REVISION: "abc"},
+    },
+    "status": {
+        "phase": "Running",
+        "podIP": "10.0.0.1",
+        "conditions": [
+            {"type": "Ready", "status": "True"},
+            {"type": "PodScheduled", "status": "True"},
+        ],
+        "containerStatuses": [{"state": {"running": {"startedAt": TIME}}}],
+    },
+}
+
+
+def test_a_pod_that_serves() -> None:
+    assert Pod.parse(POD) == Pod(
+        name="vision-1",
+        uid="u",
+        ip="10.0.0.1",
+        revision="abc",
+        ready=True,
+        running=True,
+        started_at=TIME,
+    )
+
+
+def test_a_pod_that_finds_no_node() -> None:
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/3 nodes",
+        "lastTransitionTime": TIME,
+    }
+    pod = Pod.parse({"metadata": {"name": "a"}, "status": {"conditions": [condition]}})
+
+    assert (pod.unschedulable, pod.ready, pod.running) == ("0/3 nodes", False, False)
+    assert pod.unschedulable_since == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_pod_that_cannot_start_and_one_that_ended() -> None:
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
+    stuck = Pod.parse(
+        {"metadata": {"name": "a"}, "status": {"containerStatuses": [{"state": waiting}]}}
+    )
+    assert stuck.waiting == "ErrImagePull: no such image"
+
+    ended = {"terminated": {"exitCode": 3, "message": "{}"}}
+    status = {"phase": "Failed", "containerStatuses": [{"state": ended}]}
+    over = Pod.parse({"metadata": {"name": "a", "deletionTimestamp": TIME}, "status": status})
+    assert (over.finished, over.exit_code, over.termination_message) == (True, 3, "{}")
+    assert over.terminating
+
+
+@pytest.mark.parametrize("status", [None, {}, {"conditions": None, "containerStatuses": []}])
+def test_a_pod_of_which_nothing_is_known_yet(status: Any) -> None:
+    pod = Pod.parse({"metadata": {"name": "a", "labels": None}, "status": status})
+
+    assert not any((pod.ready, pod.running, pod.finished, pod.waiting, pod.ip))
+
+
+def test_a_job_and_how_it_ended() -> None:
+    meta = {
+        "name": "vision-sync-3",
+        "annotations": {
+            names.ANNOTATION_SEQUENCE: "3",
+            names.ANNOTATION_MANIFEST: "abc",
+            names.ANNOTATION_ATTEMPT: "2",
+        },
+    }
+    running = SyncJob.parse({"metadata": meta})
+    assert running == SyncJob("vision-sync-3", 3, "abc", attempt=2)
+
+    failed = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "BackoffLimitExceeded",
+        "message": "x",
+        "lastTransitionTime": TIME,
+    }
+    suspended = {"type": "Complete", "status": "False"}
+    ended = SyncJob.parse({"metadata": meta, "status": {"conditions": [suspended, failed]}})
+    assert (ended.failed, ended.complete) == (True, False)
+    assert ended.message == "BackoffLimitExceeded: x"
+    assert ended.finished_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("sequence", [None, "", "three", "-1"])
+def test_a_job_whose_annotations_somebody_spoiled_comes_first(sequence: str | None) -> None:
+    annotations = {names.ANNOTATION_SEQUENCE: sequence} if sequence is not None else None
+
+    assert SyncJob.parse({"metadata": {"name": "a", "annotations": annotations}}).sequence == 0
+
+
+def test_a_deployment() -> None:
+    assert Workload.parse(None) == Workload()
+    body = {
+        "metadata": {"generation": 2},
+        "spec": {"replicas": 3},
+        "status": {
+            "observedGeneration": 2,
+            "replicas": 3,
+            "updatedReplicas": 2,
+            "readyReplicas": 1,
+            "conditions": [
+                {"type": "Progressing", "status": "False", "message": "too slow"},
+                {"type": "ReplicaFailure", "status": "True", "reason": "Quota", "message": "full"},
+            ],
+        },
+    }
+    assert Workload.parse(body) == Workload(True, True, 3, 3, 2, 1, "too slow", "Quota: full")
+    assert not Workload.parse(body | {"status": {"observedGeneration": 1}}).observed
+    assert Workload.parse({"metadata": {}}).desired == 1
+
+
+@pytest.mark.parametrize("reference", [None, {}, {"name": "vision"}])
+def test_a_model_that_cannot_be_read_still_names_its_server(reference: Any) -> None:
+    meta = {"name": "resnet", "namespace": "team"}
+    record = ModelRecord.parse({"metadata": meta, "spec": {"versions": 5, "serverRef": reference}})
+
+    assert record.spec is None
+    assert "spec.versions" in str(record.error)
+    assert record.server_name == ("vision" if reference else "resnet")
+    assert record.owns_server is not bool(reference)
+    assert record.folder == "resnet"
+
+
+@pytest.mark.parametrize("status", [None, {}, {"conditions": 7}, {"transition": "Unheard"}])
+def test_a_status_that_nobody_can_read_is_an_empty_one(status: Any) -> None:
+    meta = {"name": "resnet", "namespace": "team"}
+
+    assert ModelRecord.parse({"metadata": meta, "status": status}).status.conditions == ()
+    assert ServerRecord.parse({"metadata": meta, "status": status}).status.models == ()
+
+
+def test_a_server_belongs_to_the_model_that_controls_it() -> None:
+    def server(**owner: Any) -> ServerRecord:
+        reference = {
+            "apiVersion": "x/v1",
+            "kind": names.KIND_MODEL,
+            "name": "m",
+            "uid": "u",
+        } | owner
+        return ServerRecord.parse({"metadata": {"name": "m", "ownerReferences": [reference]}})
+
+    assert server(controller=True).owner() == ("u", "m")
+    assert server().owner() is None
+    assert server(controller=True, kind="Other").owner() is None
+
+
+def test_a_server_takes_the_models_that_name_it_and_the_one_that_owns_it() -> None:
+    def model(uid: str, **spec: Any) -> ModelRecord:
+        return ModelRecord.parse({"metadata": {"name": "m", "uid": uid}, "spec": spec})
+
+    owner = {"apiVersion": "x/v1", "kind": names.KIND_MODEL, "name": "m", "uid": "u"}
+    owned = ServerRecord.parse(
+        {"metadata": {"name": "m", "ownerReferences": [owner | {"controller": True}]}}
+    )
+    free = ServerRecord.parse({"metadata": {"name": "m"}})
+    named = {"serverRef": {"name": "m"}}
+
+    assert owned.takes(model("u"))
+    assert owned.takes(model("other", **named))
+    assert free.takes(model("other", **named))
+    assert not owned.takes(model("other"))
+    assert not free.takes(model("u"))
+
+
+def test_versions_and_reasons_of_a_model_on_a_pod() -> None:
+    found = ServedModel(
+        (
+            ServedVersion("10", "READY"),
+            ServedVersion("9", "READY"),
+            ServedVersion("8", "UNAVAILABLE", "boom"),
+            ServedVersion("7", "UNAVAILABLE", "unloaded"),
+            ServedVersion("", "READY"),
+        )
+    )
+
+    assert found.ready_versions == (9, 10)
+    assert found.reason == "boom"
+
+
+def test_settings_come_from_the_environment() -> None:
+    environment = {
+        "TRITON_OPERATOR_NAMESPACES": "a, b  c,",
+        "TRITON_OPERATOR_RESYNC_SECONDS": "5.5",
+        "TRITON_OPERATOR_PROBE_PORT": "9090",
+        "TRITON_OPERATOR_SERVER_IMAGE": "triton:1",
+        "TRITON_OPERATOR_SYNC_IMAGE": "",
+        "OTHER": "x",
+    }
+    found = Settings.from_environment(environment)
+
+    assert found.namespaces == ("a", "b", "c")
+    assert (found.resync_seconds, found.probe_port) == (5.5, 9090)
+    assert (found.server_image, found.sync_image) == ("triton:1", Settings().sync_image)
+    assert Settings.from_environment({}) == Settings()
+    with pytest.raises(ValueError, match="could not convert"):
+        Settings.from_environment({"TRITON_OPERATOR_RESYNC_SECONDS": "soon"})
