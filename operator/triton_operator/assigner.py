@@ -61,13 +61,16 @@ class ModelAssigner:
         await self._cluster.apply(build_owned_server(model))
 
     async def _leave_own_server(self, record: ModelRecord) -> None:
-        """Delete the server that was the model's own, once another one serves the model."""
+        """Delete the server that was the model's own, once another one serves the model.
+
+        One that other models name by now stays until they have left it, too.
+        """
         namespace, name = record.key
         own = self._cluster.server(record.key)
         moved = record.status.server == record.server_name != name
         if own is None or not moved or not _belongs(own, record):
             return
-        if record.status.transition == "UpToDate":
+        if record.status.transition == "UpToDate" and not self._cluster.observe(record.key).models:
             await self._cluster.delete(names.KIND_SERVER, namespace, name)
 
     async def _report(self, record: ModelRecord, reason: str, message: str) -> None:

@@ -72,7 +72,9 @@ class Operator:
         for server in servers:
             self._servers.wake((namespace, server))
         if kind == names.KIND_MODEL:
-            self._models.wake((namespace, name))
+            # Also the model that a server is called after: it lets go of it with the last user.
+            for model in {name, *servers}:
+                self._models.wake((namespace, model))
         elif kind == names.KIND_SERVER:
             for other in self._mirror.of_server(namespace, name):
                 if other["kind"] == names.KIND_MODEL:

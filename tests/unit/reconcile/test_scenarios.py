@@ -443,6 +443,25 @@ async def test_a_model_that_moves_is_served_by_the_old_server_until_the_new_one_
     assert world.serving("resnet") == []
 
 
+async def test_an_own_server_that_others_use_stays_until_the_last_of_them_has_left(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    world.model("guest", serverRef={"name": "resnet"})
+    await operator.settle()
+    world.server("vision")
+
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    assert_all_serve(world, "resnet", "guest")
+    assert_all_serve(world, "vision", "resnet")
+
+    world.model("guest", **SHARED)
+    await operator.settle()
+    assert_all_serve(world, "vision", "guest", "resnet")
+    assert world.all_of(names.KIND_SERVER) == {"vision"}
+
+
 async def test_a_server_that_cannot_be_read_says_so_on_its_models(
     world: World, operator: Operator
 ) -> None:
