@@ -33,6 +33,9 @@ ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
 ANNOTATION_REVISION: Final = f"{GROUP}/revision"
 """On a server's pod template: the hash of the template; pods of another one are outdated."""
 
+ANNOTATION_CONTROL_KEY: Final = f"{GROUP}/control-key"
+"""On a server's pod template: a hash of the control key, so that a new key makes new pods."""
+
 CONFIG_HASH_PARAMETER: Final = "triton_operator_hash"
 """The parameter of every generated ``config.pbtxt`` by which a pod proves what it serves."""
 

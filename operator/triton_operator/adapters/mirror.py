@@ -4,7 +4,7 @@ Watches feed it, our own writes feed it with the API server's answers (so a pass
 before it wrote), and a full list now and then takes out what a broken watch has missed.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +13,9 @@ from triton_operator.observed import Body
 
 Ref = tuple[str, str, str]
 """Kind, namespace and name."""
+
+_REMEMBERED = 1000
+"""How many deleted objects are remembered; the answers that they outrun are seconds late."""
 
 _VOLATILE = ("managedFields", "resourceVersion")
 
@@ -23,6 +26,7 @@ class Mirror:
     def __init__(self) -> None:
         self._objects: dict[Ref, Body] = {}
         self._by_server: dict[tuple[str, str], set[Ref]] = defaultdict(set)
+        self._gone: deque[str] = deque(maxlen=_REMEMBERED)
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
         """Return an object, or None."""
@@ -39,6 +43,9 @@ class Mirror:
         What is older than the stored one is ignored, as is our own status on our own kinds.
         """
         ref = ref_of(body)
+        if _uid(body) in self._gone:
+            # The answer to a write of ours, overtaken by the news of the deletion.
+            return False
         before = self._objects.get(ref)
         if before is not None and _version(before) > _version(body):
             return False
@@ -55,6 +62,7 @@ class Mirror:
         if known is None or _uid(known) != _uid(body):
             return False
         self._forget(ref)
+        self._gone.append(_uid(body))
         return True
 
     def missing(

@@ -28,7 +28,12 @@ class Children:
 
 
 def build_children(
-    server: TritonServer, *, default_image: str, replicas: int, probe_model: str | None
+    server: TritonServer,
+    *,
+    default_image: str,
+    replicas: int,
+    control_key: str,
+    probe_model: str | None,
 ) -> Children:
     """Return the children of a server that serve its models."""
     return Children(
@@ -36,6 +41,7 @@ def build_children(
             server,
             image=server.spec.image or default_image,
             replicas=replicas,
+            control_key=control_key,
             probe_model=probe_model,
         ),
         service=build_service(server),

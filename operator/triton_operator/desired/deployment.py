@@ -8,8 +8,8 @@ from typing import Any
 
 from triton_operator import names
 from triton_operator.api.server import TritonServer
-from triton_operator.desired import control_key
 from triton_operator.desired.claim import claim_name
+from triton_operator.desired.control_key import ENTRY, HEADER
 from triton_operator.desired.metadata import ChildNames, Manifest, build_metadata, build_selector
 from triton_operator.desired.placement import build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
@@ -36,7 +36,12 @@ together with all that is in it, so a pod that starts beside that Job waits for 
 
 
 def build_deployment(
-    server: TritonServer, *, image: str, replicas: int, probe_model: str | None
+    server: TritonServer,
+    *,
+    image: str,
+    replicas: int,
+    control_key: str,
+    probe_model: str | None,
 ) -> Manifest:
     """Return the Deployment of a server.
 
@@ -45,10 +50,9 @@ def build_deployment(
     must not take the pod away from the others.
     """
     template = _build_template(server, image, probe_model)
-    content = json.dumps(template, sort_keys=True).encode()
-    template["metadata"]["annotations"][names.ANNOTATION_REVISION] = hashlib.sha256(
-        content
-    ).hexdigest()[:10]
+    template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = _fingerprint(control_key)
+    content = json.dumps(template, sort_keys=True)
+    template["metadata"]["annotations"][names.ANNOTATION_REVISION] = _fingerprint(content)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -64,6 +68,10 @@ def build_deployment(
             "template": template,
         },
     }
+
+
+def _fingerprint(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def template_revision(deployment: Manifest) -> str:
@@ -180,7 +188,7 @@ def _build_container(server: TritonServer, image: str, probe_model: str | None) 
 
 
 def _build_environment(server: TritonServer) -> list[dict[str, Any]]:
-    key = {"name": ChildNames(server.metadata.name).control_key, "key": control_key.ENTRY}
+    key = {"name": ChildNames(server.metadata.name).control_key, "key": ENTRY}
     variables = [
         {"name": _CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
         *(each.manifest() for each in server.spec.env if each.name != _CONTROL_KEY),
@@ -192,7 +200,7 @@ def _build_environment(server: TritonServer) -> list[dict[str, Any]]:
 
 def _build_arguments(server: TritonServer, repository: str) -> list[str]:
     spec = server.spec
-    key = f"{control_key.HEADER}=$({_CONTROL_KEY})"
+    key = f"{HEADER}=$({_CONTROL_KEY})"
     arguments = [
         f"--model-repository={repository}",
         "--model-control-mode=explicit",

@@ -9,12 +9,12 @@ from triton_operator.adapters.api_client import KINDS, KubeApi
 from triton_operator.adapters.kube import KubeCluster
 from triton_operator.adapters.mirror import Mirror, ref_of, servers_of
 from triton_operator.adapters.triton import TritonPods
-from triton_operator.assigner import ModelAssigner
 from triton_operator.errors import OperatorError
 from triton_operator.handlers.queue import WorkQueue
 from triton_operator.observed import Body
 from triton_operator.ports import Key
-from triton_operator.reconciler import ServerReconciler
+from triton_operator.reconcile.models import ModelAssigner
+from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.settings import Settings
 
 OWN_KINDS = (names.KIND_MODEL, names.KIND_SERVER)

@@ -64,7 +64,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
     findings: tuple[_Finding, ...] = (
-        _accepted(plan),
+        _accepted(plan, serving=bool(serving)),
         _synced(plan, seen, everywhere),
         _loaded(plan, seen, len(serving), len(current), failure if not up_to_date else None),
     )
@@ -114,9 +114,9 @@ def report_unserved(
     )
 
 
-def _accepted(plan: ModelPlan) -> _Finding:
+def _accepted(plan: ModelPlan, *, serving: bool) -> _Finding:
     if isinstance(plan.verdict, Rejected):
-        kept = "; what was served before keeps serving" if plan.good else ""
+        kept = "; what was served before keeps serving" if serving else ""
         message = f"{plan.verdict.message}{kept}"
         return _Finding(ConditionType.ACCEPTED, False, plan.verdict.reason, message)
     return _Finding(ConditionType.ACCEPTED, True, "Valid")

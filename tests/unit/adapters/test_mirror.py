@@ -148,3 +148,13 @@ def test_managed_fields_are_not_kept() -> None:
 
     assert "managedFields" not in mirror.get(names.KIND_MODEL, "team", "a")["metadata"]
     assert "managedFields" in body["metadata"]
+
+
+def test_an_answer_that_the_deletion_has_outrun_brings_nothing_back() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 1))
+    mirror.drop(model("a", 3))
+
+    assert not mirror.put(model("a", 2))
+    assert known(mirror, "a") is None
+    assert mirror.put(model("a", 4, uid="new"))

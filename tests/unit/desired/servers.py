@@ -86,7 +86,12 @@ class Case:
 
     def children(self, **options: Any) -> Children:
         probe = self.owner.model_name if self.owner is not None else None
-        given = {"default_image": "triton:test", "replicas": 1, "probe_model": probe} | options
+        given = {
+            "default_image": "triton:test",
+            "replicas": 1,
+            "control_key": "key",
+            "probe_model": probe,
+        } | options
         return build_children(self.server, **given)
 
     def objects(self) -> list[Manifest]:

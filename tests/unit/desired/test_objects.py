@@ -127,6 +127,7 @@ def test_a_users_labels_cannot_replace_the_operators() -> None:
         server("vision", podTemplate={"metadata": {"labels": mine}}),
         image="i",
         replicas=1,
+        control_key="key",
         probe_model=None,
     )
 
@@ -341,7 +342,7 @@ def test_the_own_server_of_a_model_has_the_models_spec() -> None:
 
 
 def revision(spec: dict[str, Any], **options: Any) -> str:
-    given = {"image": "i", "replicas": 1, "probe_model": None} | options
+    given = {"image": "i", "replicas": 1, "control_key": "k", "probe_model": None} | options
     return template_revision(build_deployment(server("vision", **spec), **given))
 
 
@@ -380,6 +381,10 @@ def test_what_does_not_reach_the_pods_leaves_the_revision(change: dict[str, Any]
 )
 def test_what_reaches_the_pods_changes_the_revision(change: dict[str, Any]) -> None:
     assert revision(FULL | change) != revision(FULL)
+
+
+def test_a_new_control_key_makes_new_pods() -> None:
+    assert revision({}, control_key="other") != revision({})
 
 
 def test_the_revision_covers_the_image_and_the_probe() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World
-from triton_operator import names, reconciler
+from triton_operator import names
 from triton_operator.errors import ClusterError, InvalidSpecError
+from triton_operator.reconcile import loader
 
 SHARED = {"serverRef": {"name": "vision"}}
 ENSEMBLE = {
@@ -252,7 +253,7 @@ async def test_an_update_that_kills_its_server_goes_back(world: World, operator:
 async def test_a_load_that_takes_long_is_told_meanwhile(
     world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(loader, "_PATIENCE_SECONDS", 0.01)
     world.server("vision")
     world.model("resnet", **SHARED)
     await operator.settle()

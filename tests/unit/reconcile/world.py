@@ -11,13 +11,13 @@ from triton_operator import names
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
-from triton_operator.assigner import ModelAssigner
 from triton_operator.desired.metadata import Manifest
 from triton_operator.errors import NameTakenError, OperatorError
 from triton_operator.observed import ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
-from triton_operator.reconciler import ServerReconciler
+from triton_operator.reconcile.models import ModelAssigner
+from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.repository.manifest import Manifest as Repository
 from triton_operator.repository.outcome import Failure, encode_outcome
 from triton_operator.settings import Settings

@@ -8,9 +8,9 @@ from triton_operator.api.model import TritonModel
 from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.errors import OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord
-from triton_operator.plan.events import find_events
 from triton_operator.plan.model_status import report_unserved
 from triton_operator.ports import Clock, Cluster, Key
+from triton_operator.reconcile.reporter import Reporter
 
 
 class ModelAssigner:
@@ -19,6 +19,7 @@ class ModelAssigner:
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster
         self._now = clock
+        self._reporter = Reporter(cluster, clock)
 
     async def assign(self, key: Key) -> Key | None:
         """Make one pass; return the server that was made for the model, if one was.
@@ -75,11 +76,7 @@ class ModelAssigner:
 
     async def _report(self, record: ModelRecord, reason: str, message: str) -> None:
         status = report_unserved(record, reason, message, now=self._now())
-        if status == record.status:
-            return
-        await self._cluster.write_status(names.KIND_MODEL, record.meta, status)
-        for event in find_events(record.status, status):
-            await self._cluster.record_event(names.KIND_MODEL, record.meta, event)
+        await self._reporter.write_model(record, status)
 
 
 def _belongs(server: ServerRecord, record: ModelRecord) -> bool:

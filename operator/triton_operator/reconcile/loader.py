@@ -1,0 +1,150 @@
+"""Loading: from what pods serve to what they should serve, one careful step at a time."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+
+from triton_operator.errors import OperatorError, ServerUnreachableError
+from triton_operator.observed import Pod, Served, ServedModel
+from triton_operator.plan.failure_log import find_load_error, shorten
+from triton_operator.plan.loads import Attempt, Load, LoadStep, plan_loads, serves
+from triton_operator.plan.model_status import Refusal
+from triton_operator.plan.models import LOAD_FAILED, SERVER_DIED
+from triton_operator.plan.sync import SyncState
+from triton_operator.ports import Clock, Cluster, ModelServers
+from triton_operator.reconcile.reporter import Reporter
+from triton_operator.reconcile.state import Pass
+
+_PATIENCE_SECONDS = 2.0
+"""How long a load may take before the status says that it is going on."""
+_RETRY_SECONDS = 300.0
+"""When a load that failed is tried again although nothing changed."""
+
+
+class Loader:
+    """Makes the pods of a server serve what its repository links to."""
+
+    def __init__(
+        self, cluster: Cluster, triton: ModelServers, reporter: Reporter, clock: Clock
+    ) -> None:
+        self._cluster = cluster
+        self._triton = triton
+        self._reporter = reporter
+        self._now = clock
+        self._tried: dict[Attempt, tuple[datetime, Refusal]] = {}
+
+    async def observe(self, pods: tuple[Pod, ...], key: str) -> dict[Pod, Served | None]:
+        """Return what each pod serves, by its own word; None for one that does not answer."""
+
+        async def ask(pod: Pod) -> Served | None:
+            if not pod.running or pod.terminating or not pod.ip:
+                return None
+            try:
+                return await self._triton.observe(pod, key)
+            except ServerUnreachableError:
+                return None
+
+        answers = await asyncio.gather(*(ask(pod) for pod in pods))
+        return dict(zip(pods, answers, strict=True))
+
+    async def load(self, this: Pass) -> Pass:
+        """Load and unload step by step until nothing is left to do or a generation is refused."""
+        this = replace(this, refusals=self._known_refusals(this))
+        if this.sync.state is not SyncState.DONE:
+            return this
+        unloaded: set[tuple[str, str]] = set()
+        while step := self._plan_step(this):
+            if unloaded.issuperset((unload.pod.uid, unload.model) for unload in step.unloads):
+                step = replace(step, unloads=())
+                if not step:
+                    break
+            unloaded |= {(unload.pod.uid, unload.model) for unload in step.unloads}
+            this = await self._run_step(this, step)
+            if this.must_go_back:
+                break
+        return this
+
+    def _plan_step(self, this: Pass) -> LoadStep:
+        answered = {pod: served for pod, served in this.served.items() if served is not None}
+        return plan_loads(this.plans, answered, unsynced=this.sync.failures, tried=self._tried)
+
+    def _known_refusals(self, this: Pass) -> dict[str, Refusal]:
+        """Return the refusals of earlier passes that still hold; what is due again is forgotten."""
+        now = self._now()
+        self._tried = {
+            attempt: (when, refusal)
+            for attempt, (when, refusal) in self._tried.items()
+            if (now - when).total_seconds() < _RETRY_SECONDS
+        }
+        plans = {(plan.folder, plan.link): plan for plan in this.plans}
+        pods = {(pod.uid, pod.started_at): served for pod, served in this.served.items()}
+        known: dict[str, Refusal] = {}
+        for (uid, started_at, model, wanted), (_, refusal) in self._tried.items():
+            plan, served = plans.get((model, wanted)), pods.get((uid, started_at))
+            if plan is not None and served is not None and not serves(served, plan):
+                known[plan.object] = refusal
+        return known
+
+    async def _run_step(self, this: Pass, step: LoadStep) -> Pass:
+        started = self._now()
+        timeout = float(this.server.spec.startup_timeout_seconds)
+
+        async def load(action: Load) -> Refusal | None:
+            try:
+                said = await self._triton.load(
+                    action.pod, this.key, action.model, timeout_seconds=timeout
+                )
+            except ServerUnreachableError as error:
+                message = f"the server stopped answering while it loaded the model: {error}"
+                return Refusal(SERVER_DIED, f"pod {action.pod.name}: {message}")
+            return Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(said)}") if said else None
+
+        work = asyncio.gather(*map(load, step.loads))
+        done, _ = await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
+        if not done:
+            # Big models load for minutes: say so.
+            await self._reporter.report(this)
+        refused = dict(zip(step.loads, await work, strict=True))
+        await asyncio.gather(
+            *(self._unload(this, unload.pod, unload.model) for unload in step.unloads)
+        )
+        touched = {load.pod for load in step.loads} | {unload.pod for unload in step.unloads}
+        served = {**this.served, **await self.observe(tuple(touched), this.key)}
+        plans = {plan.object: plan for plan in this.plans}
+        refusals = dict(this.refusals)
+        for action, refusal in refused.items():
+            now_served = served[action.pod]
+            if now_served is not None and serves(now_served, plans[action.object]):
+                continue
+            found = refusal or await self._explain(this, action, now_served, started)
+            if found is not None:
+                self._tried[action.attempt] = (self._now(), found)
+                refusals[action.object] = found
+        return replace(this, served=served, refusals=refusals)
+
+    async def _explain(
+        self, this: Pass, action: Load, served: Served | None, started: datetime
+    ) -> Refusal | None:
+        """Find out why a pod that answered 200 does not serve what it was told to load."""
+        if served is None:
+            return None
+        seconds = int((self._now() - started).total_seconds()) + 5
+        try:
+            log = await self._cluster.read_log(
+                this.record.meta.namespace, action.pod.name, seconds=seconds
+            )
+        except OperatorError as error:
+            log = f"the log could not be read: {error}"
+        reason = (
+            find_load_error(log, action.model)
+            or served.get(action.model, ServedModel()).reason
+            or "Triton says it loaded the model but serves another generation of it"
+        )
+        return Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(reason)}")
+
+    async def _unload(self, this: Pass, pod: Pod, model: str) -> None:
+        try:
+            await self._triton.unload(pod, this.key, model)
+        except ServerUnreachableError:
+            # The pod will not load it again when it comes back: the link is gone.
+            return

@@ -1,0 +1,92 @@
+"""Statuses and Events: written when there is something new to say, and only then."""
+
+from triton_operator import names
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.api.server import TritonServerStatus
+from triton_operator.desired.deployment import template_revision
+from triton_operator.desired.metadata import ChildNames
+from triton_operator.errors import InvalidSpecError, OperatorError
+from triton_operator.observed import ModelRecord, ServerRecord, ServerWorld, Workload
+from triton_operator.plan.events import find_events
+from triton_operator.plan.model_status import Assessment, assess_model, report_unserved
+from triton_operator.plan.pods import explain_stuck
+from triton_operator.plan.server_status import assess_server, assess_server_failure
+from triton_operator.ports import Clock, Cluster
+from triton_operator.reconcile.state import Pass
+
+
+class Reporter:
+    """Tells users what a pass has found."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster = cluster
+        self._now = clock
+
+    async def report(self, this: Pass) -> None:
+        """Write the statuses of a server and its models as far as the pass has come."""
+        now = self._now()
+        child = ChildNames(this.record.meta.name)
+        workload = Workload.parse(
+            self._cluster.observe((this.record.meta.namespace, this.record.meta.name)).child(
+                "Deployment", child.deployment
+            )
+        )
+        revision = template_revision(this.children.deployment)
+        seen = Assessment(
+            server=this.record.meta.name,
+            namespace=this.record.meta.namespace,
+            revision=revision,
+            pods=this.served,
+            sync=this.sync,
+            refusals=this.refusals,
+            blocked=explain_stuck(this.served, workload, now=now)
+            or str(this.problem or "")
+            or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),
+        )
+        for plan in this.plans:
+            await self.write_model(plan.record, assess_model(plan, seen, now=now))
+        if workload.observed or this.problem:
+            # Before its controller has seen the Deployment there is nothing to tell.
+            status = assess_server(
+                this.record,
+                workload,
+                this.served,
+                this.plans,
+                revision=revision,
+                problem=this.problem,
+                limit=this.limit,
+                now=now,
+            )
+            await self._write_server(this.record, status)
+
+    async def report_failure(
+        self, world: ServerWorld, record: ServerRecord, error: OperatorError
+    ) -> None:
+        """Write why a pass could not be made."""
+        invalid = isinstance(error, InvalidSpecError)
+        status = assess_server_failure(record, error, accepted=not invalid, now=self._now())
+        await self._write_server(record, status)
+        if not invalid:
+            return
+        message = f"TritonServer {record.meta.name!r} cannot be served as written: {error}"
+        for model in world.models:
+            report = report_unserved(model, "ServerInvalid", message, now=self._now())
+            await self.write_model(model, report)
+
+    async def write_model(self, record: ModelRecord, status: TritonModelStatus) -> None:
+        """Write a model's status and the Events of what is new in it; nothing if nothing is."""
+        latest = self._cluster.model(record.key)
+        if latest is None or latest.status == status:
+            return
+        await self._cluster.write_status(names.KIND_MODEL, record.meta, status)
+        for event in find_events(latest.status, status):
+            await self._cluster.record_event(names.KIND_MODEL, record.meta, event)
+
+    async def _write_server(self, record: ServerRecord, status: TritonServerStatus) -> None:
+        latest = self._cluster.server((record.meta.namespace, record.meta.name))
+        if latest is None or latest.status == status:
+            return
+        await self._cluster.write_status(names.KIND_SERVER, record.meta, status)
+        for event in find_events(latest.status, status):
+            if event.type == "Warning":
+                await self._cluster.record_event(names.KIND_SERVER, record.meta, event)

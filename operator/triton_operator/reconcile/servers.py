@@ -1,0 +1,164 @@
+"""One pass over one server: make its children, its claim and its pods match its models."""
+
+import asyncio
+from dataclasses import replace
+
+from triton_operator.api.server import TritonServer
+from triton_operator.desired import Children, build_children
+from triton_operator.desired.metadata import ChildNames, Manifest
+from triton_operator.errors import InvalidSpecError, OperatorError
+from triton_operator.observed import ServerRecord, ServerWorld, Workload
+from triton_operator.plan.acceptance import judge_models
+from triton_operator.plan.models import ModelPlan, build_manifest, plan_models
+from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
+from triton_operator.plan.replicas import plan_replicas
+from triton_operator.plan.sync import plan_sync
+from triton_operator.ports import Clock, Cluster, Key, ModelServers
+from triton_operator.reconcile.loader import Loader
+from triton_operator.reconcile.releaser import Releaser
+from triton_operator.reconcile.reporter import Reporter
+from triton_operator.reconcile.state import Pass
+from triton_operator.reconcile.syncer import Syncer
+from triton_operator.settings import Settings
+
+_SOON_SECONDS = 2.0
+"""When a pod that runs but does not answer yet is asked again."""
+
+
+class ServerReconciler:
+    """Drives servers and the models on them towards their specs, one pass at a time."""
+
+    def __init__(
+        self, cluster: Cluster, triton: ModelServers, settings: Settings, clock: Clock
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._now = clock
+        self._reporter = Reporter(cluster, clock)
+        self._loader = Loader(cluster, triton, self._reporter, clock)
+        self._syncer = Syncer(cluster, settings)
+        self._releaser = Releaser(cluster, self._syncer, clock)
+
+    async def reconcile(self, key: Key) -> float:
+        """Make one pass; return the seconds after which the next is due.
+
+        Raises
+        ------
+        OperatorError
+            After it was written to the status; the caller decides when to retry.
+
+        """
+        world = self._cluster.observe(key)
+        record = world.server
+        if record is None:
+            return self._settings.resync_seconds
+        world = replace(
+            world,
+            models=tuple(
+                model
+                for model in world.models
+                if record.takes(model) and model.meta.deletion_timestamp is None
+            ),
+        )
+        if record.meta.deletion_timestamp is not None:
+            pause = await self._releaser.release(world, record)
+            return pause if pause is not None else self._settings.resync_seconds
+        if self._is_retiring(world, record):
+            return self._settings.resync_seconds
+        try:
+            if record.spec is None:
+                raise record.error or InvalidSpecError("the spec cannot be read")
+            await self._releaser.hold(record, record.spec)
+            return await self._serve(world, record, record.spec)
+        except OperatorError as error:
+            await self._reporter.report_failure(world, record, error)
+            raise
+
+    def _is_retiring(self, world: ServerWorld, record: ServerRecord) -> bool:
+        """Return whether the model that this server belongs to has gone, or moves to another one.
+
+        In the first case Kubernetes is about to delete the server. In the second it serves on
+        unchanged until the model is served elsewhere; then the model deletes it.
+        """
+        owner = record.owner()
+        if owner is None or world.models:
+            return False
+        model = self._cluster.model((record.meta.namespace, owner[1]))
+        gone = model is None or model.meta.uid != owner[0] or model.meta.deletion_timestamp
+        return bool(gone) or (model is not None and not model.owns_server)
+
+    async def _serve(self, world: ServerWorld, record: ServerRecord, server: TritonServer) -> float:
+        now = self._now()
+        child = ChildNames(record.meta.name)
+        plans = plan_models(judge_models(server, world.models), record.meta.name)
+        workload = Workload.parse(world.child("Deployment", child.deployment))
+        replicas = plan_replicas(server, workload)
+        key = await self._cluster.control_key(record.meta, new=not workload.exists)
+        children = build_children(
+            server,
+            default_image=self._settings.server_image,
+            replicas=replicas.wanted,
+            control_key=key,
+            probe_model=_probe_model(record, plans),
+        )
+        manifest = build_manifest(record.meta.name, plans)
+        sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
+        problem, _ = await asyncio.gather(
+            self._apply_children(children),
+            self._syncer.run(server, manifest, sync),
+        )
+        await self._drop_headless_service(world, children)
+        pods = tuple(world.server_pods())
+        this = Pass(
+            world=world,
+            record=record,
+            server=server,
+            plans=plans,
+            children=children,
+            problem=problem,
+            limit=replicas.limit,
+            sync=sync,
+            key=key,
+            served=await self._loader.observe(pods, key),
+            refusals={},
+        )
+        this = await self._loader.load(this)
+        await self._reporter.report(this)
+        return self._next(this)
+
+    async def _apply_children(self, children: Children) -> InvalidSpecError | None:
+        async def apply(manifest: Manifest) -> InvalidSpecError | None:
+            try:
+                await self._cluster.apply(manifest)
+            except InvalidSpecError as error:
+                return error
+            return None
+
+        refused = await asyncio.gather(*(apply(each) for each in children.manifests()))
+        return next(filter(None, refused), None)
+
+    async def _drop_headless_service(self, world: ServerWorld, children: Children) -> None:
+        server = children.deployment["metadata"]
+        name = ChildNames(server["name"]).headless_service
+        if children.headless_service is None and world.child("Service", name) is not None:
+            await self._cluster.delete("Service", server["namespace"], name)
+
+    def _next(self, this: Pass) -> float:
+        if this.must_go_back:
+            # What was refused is in the status now: go back to what worked without delay.
+            return 0.0
+        waits = [self._settings.resync_seconds]
+        if any(pod.running and served is None for pod, served in this.served.items()):
+            waits.append(_SOON_SECONDS)
+        if any(pod.unschedulable for pod in this.world.pods):
+            waits.append(SCHEDULING_PATIENCE_SECONDS)
+        if this.sync.retry_in is not None:
+            waits.append(this.sync.retry_in)
+        return min(waits)
+
+
+def _probe_model(record: ServerRecord, plans: tuple[ModelPlan, ...]) -> str | None:
+    owner = record.owner()
+    if owner is None:
+        return None
+    return next((plan.folder for plan in plans if plan.object == owner[1]), None)

@@ -1,0 +1,43 @@
+"""What one pass over one server has found and decided so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from triton_operator.api.server import TritonServer
+from triton_operator.desired import Children
+from triton_operator.errors import InvalidSpecError
+from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
+from triton_operator.plan.model_status import Refusal
+from triton_operator.plan.models import SERVER_DIED, ModelPlan
+from triton_operator.plan.sync import SyncPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass over a server has found and decided so far."""
+
+    world: ServerWorld
+    record: ServerRecord
+    server: TritonServer
+    plans: tuple[ModelPlan, ...]
+    children: Children
+    problem: InvalidSpecError | None
+    """Why a child cannot be as the spec wants it; what was there before stays."""
+    limit: str
+    sync: SyncPlan
+    key: str
+    served: Mapping[Pod, Served | None]
+    refusals: Mapping[str, Refusal]
+
+    @property
+    def must_go_back(self) -> bool:
+        """Return whether a refusal was found that changes what the repository links to."""
+        new = (
+            plan
+            for plan in self.plans
+            if plan.object in self.refusals and plan.refusal is None and plan.link == plan.wanted
+        )
+        return any(
+            plan.good not in (None, plan.wanted) or self.refusals[plan.object].reason == SERVER_DIED
+            for plan in new
+        )
