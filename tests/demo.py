@@ -88,6 +88,8 @@ def up() -> None:
 
 def install() -> None:
     repository, _, tag = OPERATOR_IMAGE.rpartition(":")
+    deployment = ("deployment/triton-operator", f"--namespace={SYSTEM}")
+    before = kubectl("get", *deployment, "-o", "jsonpath={.metadata.generation}", check=False)
     run(
         "helm",
         "upgrade",
@@ -102,6 +104,10 @@ def install() -> None:
         "--wait",
         "--timeout=3m",
     )
+    if before:
+        # The image of the same name may be another by now.
+        kubectl("rollout", "restart", *deployment)
+        kubectl("rollout", "status", *deployment, "--timeout=3m")
 
 
 def down() -> None:
@@ -174,7 +180,7 @@ def show(*arguments: str | Path) -> None:
 
 
 def kubectl(*arguments: str | Path, check: bool = True) -> str:
-    return run("kubectl", "--namespace", NAMESPACE, *arguments, check=check)
+    return run("kubectl", f"--namespace={NAMESPACE}", *arguments, check=check)
 
 
 def run(*command: str | Path, check: bool = True) -> str:

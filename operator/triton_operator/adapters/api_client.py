@@ -64,6 +64,9 @@ class KubeApi:
         """Connect as the pod's service account, or as the kubeconfig says."""
         settings = client.Configuration()
         settings.connection_pool_maxsize = _CONNECTIONS
+        # By default every request reads ~/.netrc, in a thread; kopf's watches do not look at the
+        # environment either.
+        settings.client_session_kwargs = {"trust_env": False}
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
