@@ -42,14 +42,17 @@ class KubeCluster:
 
     def observe(self, server: Key) -> ServerWorld:
         """Return what is known of a server, its models, children and pods."""
+        parsed = self._mirror.parsed
         found: dict[str, list[Body]] = {}
         for body in self._mirror.of_server(*server):
             found.setdefault(body["kind"], []).append(body)
         return ServerWorld(
             server=self.server(server),
-            models=tuple(ModelRecord.parse(body) for body in found.get(names.KIND_MODEL, ())),
-            pods=tuple(Pod.parse(body) for body in found.get("Pod", ())),
-            jobs=tuple(SyncJob.parse(body) for body in found.get("Job", ())),
+            models=tuple(
+                parsed(body, ModelRecord.parse) for body in found.get(names.KIND_MODEL, ())
+            ),
+            pods=tuple(parsed(body, Pod.parse) for body in found.get("Pod", ())),
+            jobs=tuple(parsed(body, SyncJob.parse) for body in found.get("Job", ())),
             children={
                 (kind, body["metadata"]["name"]): body
                 for kind in _CHILDREN
@@ -60,12 +63,12 @@ class KubeCluster:
     def model(self, key: Key) -> ModelRecord | None:
         """Return a model."""
         body = self._mirror.get(names.KIND_MODEL, *key)
-        return ModelRecord.parse(body) if body is not None else None
+        return self._mirror.parsed(body, ModelRecord.parse) if body is not None else None
 
     def server(self, key: Key) -> ServerRecord | None:
         """Return a server."""
         body = self._mirror.get(names.KIND_SERVER, *key)
-        return ServerRecord.parse(body) if body is not None else None
+        return self._mirror.parsed(body, ServerRecord.parse) if body is not None else None
 
     # ---- writes ---------------------------------------------------------------------------
 

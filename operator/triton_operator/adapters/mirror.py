@@ -5,11 +5,13 @@ before it wrote), and a full list now and then takes out what a broken watch has
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from triton_operator import names
 from triton_operator.observed import Body
+
+T = TypeVar("T")
 
 Ref = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -27,10 +29,22 @@ class Mirror:
         self._objects: dict[Ref, Body] = {}
         self._by_server: dict[tuple[str, str], set[Ref]] = defaultdict(set)
         self._gone: deque[str] = deque(maxlen=_REMEMBERED)
+        self._parsed: dict[Ref, Any] = {}
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
         """Return an object, or None."""
         return self._objects.get((kind, namespace, name))
+
+    def parsed(self, body: Body, parse: Callable[[Body], T]) -> T:
+        """Return what ``parse`` makes of an object in the mirror; done once for each change of it.
+
+        All callers must parse a kind the same way.
+        """
+        ref = ref_of(body)
+        if ref not in self._parsed:
+            self._parsed[ref] = parse(body)
+        known: T = self._parsed[ref]
+        return known
 
     def of_server(self, namespace: str, server: str) -> Iterator[Body]:
         """Yield the models, children and pods of a server."""
@@ -81,6 +95,7 @@ class Mirror:
 
     def _forget(self, ref: Ref) -> None:
         body = self._objects.pop(ref, None)
+        self._parsed.pop(ref, None)
         for server in servers_of(body) if body is not None else ():
             key = (ref[1], server)
             self._by_server[key].discard(ref)

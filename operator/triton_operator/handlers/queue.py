@@ -11,6 +11,9 @@ from triton_operator.ports import Key
 _MAX_BACKOFF_SECONDS = 300.0
 _QUIET_SECONDS = 0.2
 """Time between two passes of one key: a starting Deployment alone sends a dozen events."""
+_SPACING_SECONDS = 0.02
+"""Time between repeated passes of all keys: where hundreds of servers start together, first passes
+come first, and the many events of each cost few passes."""
 
 
 class WorkQueue:
@@ -25,6 +28,7 @@ class WorkQueue:
         self._logger = logging.getLogger(f"triton_operator.{name}")
         self._loops: dict[Key, asyncio.Task[None]] = {}
         self._news: dict[Key, asyncio.Event] = {}
+        self._free_at = 0.0
 
     def wake(self, key: Key) -> None:
         """Have a pass made soon."""
@@ -54,8 +58,16 @@ class WorkQueue:
                     return
                 await asyncio.sleep(_QUIET_SECONDS)
                 await _wait(news, max(0.0, (pause or 0.0) - _QUIET_SECONDS))
+                await self._turn()
         finally:
             del self._loops[key], self._news[key]
+
+    async def _turn(self) -> None:
+        """Wait for the next moment that no other loop's repeated pass has taken."""
+        now = asyncio.get_running_loop().time()
+        turn = max(now, self._free_at)
+        self._free_at = turn + _SPACING_SECONDS
+        await asyncio.sleep(turn - now)
 
     async def _pass(self, key: Key, failures: int) -> tuple[float | None, int]:
         what = "/".join(key)

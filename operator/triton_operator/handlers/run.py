@@ -41,9 +41,47 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # What is watched is known: no permission to read all CRDs and namespaces is needed.
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
     for kind in CHILD_KINDS:
         settings.watching.label_selectors[_resource(kind)] = CHILD_SELECTOR
     return settings
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps no last state: event handlers need none, and kopf copies each object to find it."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """Return nothing of an object."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Return no last state."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Keep nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Keeps no progress of handlers: event handlers make none."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> Any:
+        """Return no progress."""
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Keep nothing."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Keep nothing."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: Any) -> None:
+        """Keep nothing."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """Return what was kept without progress, of which there is none."""
+        return essence
 
 
 @kopf.on.login()
