@@ -1,8 +1,10 @@
 """`triton_operator.ports.Cluster` over a real API server."""
 
+import asyncio
 import json
 import logging
 import os
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +26,9 @@ from triton_operator.ports import Key
 
 _CHILDREN = frozenset({"Deployment", "Service", "PersistentVolumeClaim"})
 _NOTE_LENGTH = 1024
+_SERVICES_AT_ONCE = 8
+"""An API server finds addresses for one Service at a time: with hundreds to make, more than a few
+would wait there for seconds, on the connections that everything else needs."""
 _REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +42,7 @@ class KubeCluster:
         self._mirror = mirror
         self._keys: dict[str, str] = {}
         self._settled: dict[Ref, tuple[str, str]] = {}
+        self._services = asyncio.Semaphore(_SERVICES_AT_ONCE)
 
     # ---- reads ----------------------------------------------------------------------------
 
@@ -87,15 +93,16 @@ class KubeCluster:
             if covers(live, wanted) or self._settled.get(ref) == (version, content):
                 return
         try:
-            answer = await self._api.request(
-                "PATCH",
-                KINDS[ref[0]].path(ref[1], ref[2]),
-                body=wanted,
-                content_type=APPLY,
-                fieldManager=names.FIELD_MANAGER,
-                # What is not in the mirror must not exist: never take over somebody's object.
-                force="true" if live is not None else "false",
-            )
+            async with self._services if ref[0] == "Service" else nullcontext():
+                answer = await self._api.request(
+                    "PATCH",
+                    KINDS[ref[0]].path(ref[1], ref[2]),
+                    body=wanted,
+                    content_type=APPLY,
+                    fieldManager=names.FIELD_MANAGER,
+                    # What is not in the mirror must not exist: never take over somebody's object.
+                    force="true" if live is not None else "false",
+                )
         except ClusterError as error:
             if live is None and error.status == HTTPStatus.CONFLICT:
                 raise _taken(ref) from error
