@@ -7,7 +7,7 @@ a key is text, and a key that is given twice is a mistake.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -24,8 +24,6 @@ _MERGE: Final = "tag:yaml.org,2002:merge"
 
 class UnreadableError(OperatorError):
     """A text is not YAML, or none that stands for JSON."""
-
-    reason = "Unreadable"
 
     def __init__(self, file: str, line: int, message: str) -> None:
         super().__init__(f"{file}:{line}: {message}")
@@ -58,8 +56,8 @@ class Document:
     file: str
     body: dict[str, Any]
     node: MappingNode
-    repeated: tuple[tuple[str, Place], ...] = field(default=())
-    """Keys that are given twice, and where the second one stands."""
+    repeated: tuple[str, ...] = ()
+    """Paths of keys that are given twice."""
 
     @property
     def kind(self) -> str:
@@ -149,9 +147,7 @@ def _unpacked(document: Document) -> Iterator[Document]:
         if isinstance(node, MappingNode):
             prefix = f"items[{index}]."
             repeated = tuple(
-                (path.removeprefix(prefix), place)
-                for path, place in document.repeated
-                if path.startswith(prefix)
+                path.removeprefix(prefix) for path in document.repeated if path.startswith(prefix)
             )
             yield from _unpacked(Document(document.file, body, node, repeated))
 
@@ -160,7 +156,7 @@ class _Builder:
     """Turns nodes into JSON."""
 
     def __init__(self) -> None:
-        self.repeated: list[tuple[str, Place]] = []
+        self.repeated: list[str] = []
         self._scalars = SafeConstructor()
         self._open: set[int] = set()
         self._seen: set[int] = set()
@@ -197,7 +193,7 @@ class _Builder:
         for key_node, _ in node.value:
             key = _key(key_node)
             if key in seen and key_node.tag != _MERGE:
-                self.repeated.append((f"{path}.{key}" if path else key, _start(key_node)))
+                self.repeated.append(f"{path}.{key}" if path else key)
             seen.add(key)
 
 

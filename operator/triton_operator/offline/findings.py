@@ -121,7 +121,7 @@ def _place(document: Document, field: str, message: str) -> Place:
     word = re.match(r"[A-Za-z][\w.\[\]]*", message)
     if word is not None:
         named = word[0].rstrip(".")
-        for path in (f"{field}.{named}", f"spec.{named}", named):
-            if document.has(path.removeprefix(".")):
-                return document.place(path.removeprefix("."))
+        for path in (f"{field}.{named}".removeprefix("."), *((named,) if field == "spec" else ())):
+            if document.has(path):
+                return document.place(path)
     return document.place(field)

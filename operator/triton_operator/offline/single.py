@@ -1,7 +1,8 @@
 """The mistakes of one object on its own: what the API server would refuse at admission."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -21,6 +22,7 @@ KINDS: Final[Mapping[str, type[CustomObject]]] = {
     names.KIND_SERVER: TritonServer,
 }
 REFUSED: Final = "Refused"
+_MAX_ATTEMPTS: Final = 8
 _ROOT_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _OBJECT_NAME: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 _NAMESPACE: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -46,8 +48,8 @@ def _find_all(document: Document, body: Mapping[str, Any]) -> Iterator[tuple[str
         return
     if document.api_version != names.API_VERSION:
         yield "apiVersion", f"must be {names.API_VERSION}"
-    for path, place in document.repeated:
-        yield path, f"is given twice, again in line {place.line}: remove one"
+    for path in document.repeated:
+        yield path, "is given twice, and only the last one would count: remove one"
     for name in body:
         if name not in _ROOT_FIELDS:
             yield name, f"unknown field; an object has {', '.join(_ROOT_FIELDS)}"
@@ -72,18 +74,53 @@ def _check_names(document: Document) -> Iterator[tuple[str, str]]:
         yield "metadata.namespace", f"{namespace!r} is no name of a namespace"
 
 
-def _find_refusals(
-    kind: type[CustomObject], body: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
-    """Yield what breaks the schema; if nothing does, every rule that is broken."""
-    given = {key: value for key, value in body.items() if key != "status"}
-    try:
-        parsed = kind.model_validate(given, context=RULES_LATER)
-    except ValidationError as error:
-        for path, message in refusals(error):
-            yield ("" if path == "object" else path), message
+def _find_refusals(kind: type[CustomObject], body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what breaks the schema, and every rule that is broken.
+
+    Rules can only be asked of values that can be read: those that cannot are taken out for them,
+    and what a rule says of a field that was taken out is not believed.
+    """
+    readable = {key: value for key, value in body.items() if key != "status"}
+    removed: set[str] = set()
+    for attempt in range(_MAX_ATTEMPTS):
+        try:
+            parsed = kind.model_validate(readable, context=RULES_LATER)
+        except ValidationError as error:
+            if attempt == 0:
+                for path, message in refusals(error):
+                    yield ("" if path == "object" else path), message
+            places = [each["loc"] for each in error.errors(include_url=False)]
+            readable, gone = _without(readable, places)
+            removed |= gone
+            continue
+        for path, message in _broken(parsed, kind, ""):
+            if removed.isdisjoint(re.findall(r"\w+", message)):
+                yield path, message
         return
-    yield from _broken(parsed, kind, "")
+
+
+def _without(
+    body: Mapping[str, Any], places: Iterable[tuple[int | str, ...]]
+) -> tuple[dict[str, Any], set[str]]:
+    """Return a copy without what stands at some places, and the names of the fields that went.
+
+    Elements of lists stay, so that the others keep their numbers: the whole list goes instead.
+    """
+    copy, gone = deepcopy(dict(body)), set()
+    for place in places:
+        holder: Any = copy
+        last: tuple[dict[str, Any], str] | None = None
+        for part in place:
+            if isinstance(holder, dict) and part in holder:
+                last, holder = (holder, str(part)), holder[part]
+            elif isinstance(holder, list) and isinstance(part, int) and part < len(holder):
+                holder = holder[part]
+            else:
+                break
+        if last is not None:
+            last[0].pop(last[1], None)
+            gone.add(last[1])
+    return copy, gone
 
 
 def _broken(value: Any, annotation: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,97 @@
+"""The commands that need no cluster, as typer sees them."""
+
+import importlib
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+
+class Output(StrEnum):
+    """How findings are shown."""
+
+    HUMAN = "human"
+    JSON = "json"
+    GITHUB = "github"
+
+
+Paths = Annotated[
+    list[str], typer.Argument(metavar="FILE|FOLDER|-", help="Manifests, YAML or JSON; - is stdin.")
+]
+Namespace = Annotated[str, typer.Option(help="Namespace of objects that name none.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Paths to leave out of folders; may be repeated."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(validate)
+    app.command()(render)
+
+
+def validate(
+    paths: Paths,
+    *,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="How to show what is found.")
+    ] = Output.HUMAN,
+    namespace: Namespace = "default",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A server that is not among the files is a mistake.")
+    ] = False,
+    each_folder: Annotated[
+        bool, typer.Option("--each-folder", help="Judge the files of each folder on their own.")
+    ] = False,
+    exclude: Exclude = None,
+) -> None:
+    """Say everything that the API server and the operator would refuse, and in which line."""
+    _run(
+        "validate",
+        paths,
+        output=output.value,
+        namespace=namespace,
+        strict=strict,
+        each_folder=each_folder,
+        exclude=exclude or (),
+    )
+
+
+def render(
+    paths: Paths,
+    *,
+    output_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="Write files into this folder, not to stdout.")
+    ] = "",
+    namespace: Namespace = "default",
+    exclude: Exclude = None,
+    server_image: Annotated[
+        str, typer.Option(help="Image of servers that name none.", show_default="the operator's")
+    ] = "",
+    sync_image: Annotated[
+        str, typer.Option(help="Image of sync Jobs.", show_default="the operator's")
+    ] = "",
+) -> None:
+    """Write the objects and config.pbtxt files that the operator would make."""
+    _run(
+        "render",
+        paths,
+        output_dir=output_dir,
+        namespace=namespace,
+        exclude=exclude or (),
+        server_image=server_image,
+        sync_image=sync_image,
+    )
+
+
+def _run(command: str, *arguments: Any, **options: Any) -> None:
+    module = importlib.import_module(f"triton_operator.cli.{command}")
+    unusable = importlib.import_module("triton_operator.cli.manifest_files").UnusableError
+    try:
+        code = getattr(module, f"run_{command}")(*arguments, **options)
+    except unusable as error:
+        sys.stderr.write(f"triton-operator {command}: {error}\n")
+        code = 2
+    sys.exit(code)
