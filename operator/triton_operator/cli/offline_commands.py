@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(validate)
     app.command()(render)
+    app.command("import")(import_repository)
 
 
 def validate(
@@ -86,12 +87,59 @@ def render(
     )
 
 
+def import_repository(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="A model repository: a folder for each model.")
+    ],
+    *,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="TritonServer of all models.", show_default="the folder's name"
+        ),
+    ] = "",
+    own_servers: Annotated[
+        bool,
+        typer.Option(
+            "--own-servers", help="A server for each model; an ensemble and its members share one."
+        ),
+    ] = False,
+    uri_prefix: Annotated[
+        str,
+        typer.Option(
+            metavar="URI", help="Where the cluster finds DIR, such as pvc://model-storage/models."
+        ),
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="Namespace to write into the objects.")] = "",
+    output_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="Write a file for each object, not to stdout.")
+    ] = "",
+    inline_limit: Annotated[
+        int, typer.Option(metavar="BYTES", min=0, help="Largest text file to write inline.")
+    ] = 65_536,
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Write the sha256 of single files; reads them all.")
+    ] = False,
+) -> None:
+    """Turn an existing model repository into TritonModel and TritonServer objects."""
+    importing = importlib.import_module("triton_operator.offline.importing")
+    wishes = importing.Wishes(
+        uri_prefix=uri_prefix,
+        namespace=namespace,
+        server=server,
+        own_servers=own_servers,
+        inline_limit=inline_limit,
+        checksums=checksums,
+    )
+    _run("import_repository", folder, output_dir=output_dir, wishes=wishes)
+
+
 def _run(command: str, *arguments: Any, **options: Any) -> None:
     module = importlib.import_module(f"triton_operator.cli.{command}")
     unusable = importlib.import_module("triton_operator.cli.manifest_files").UnusableError
     try:
         code = getattr(module, f"run_{command}")(*arguments, **options)
     except unusable as error:
-        sys.stderr.write(f"triton-operator {command}: {error}\n")
+        sys.stderr.write(f"triton-operator {command.partition('_')[0]}: {error}\n")
         code = 2
     sys.exit(code)

@@ -15,6 +15,7 @@ from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from triton_operator.errors import OperatorError
+from triton_operator.offline.dump import KUBECTLS_NUMBERS, STARTS_OF_NUMBERS
 
 _MAX_NODES: Final = 1_000_000
 """More than any manifest has; a few lines of aliases can stand for billions."""
@@ -47,6 +48,8 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_IN_JSON]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+for _tag, _pattern in KUBECTLS_NUMBERS:
+    _Loader.add_implicit_resolver(_tag, _pattern, STARTS_OF_NUMBERS)
 
 
 @dataclass(frozen=True)
