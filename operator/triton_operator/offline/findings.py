@@ -99,10 +99,13 @@ def find(
     place: Place | None = None,
 ) -> Finding:
     """Return a finding at the place of its field, or of the field that its message begins with."""
+    named = _named_field(document, field, message)
+    if not field and named:
+        field, message = named, message.removeprefix(f"{named}: ")
     return Finding(
         severity=severity,
         file=document.file,
-        place=place or _place(document, field, message),
+        place=place or document.place(named or field),
         kind=document.kind,
         namespace=str(document.metadata.get("namespace") or ""),
         name=document.name,
@@ -117,11 +120,11 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(set(findings), key=lambda f: (f.file, f.place, f.field, f.message)))
 
 
-def _place(document: Document, field: str, message: str) -> Place:
+def _named_field(document: Document, field: str, message: str) -> str | None:
+    """Return the path of the field below ``field`` that a message begins with, if it is there."""
     word = re.match(r"[A-Za-z][\w.\[\]]*", message)
-    if word is not None:
-        named = word[0].rstrip(".")
-        for path in (f"{field}.{named}".removeprefix("."), *((named,) if field == "spec" else ())):
-            if document.has(path):
-                return document.place(path)
-    return document.place(field)
+    if word is None:
+        return None
+    name = word[0].rstrip(".")
+    paths = [f"{field}.{name}".removeprefix("."), *([name] if field == "spec" else [])]
+    return next((path for path in paths if document.has(path)), None)

@@ -53,12 +53,14 @@ def _find_all(document: Document, body: Mapping[str, Any]) -> Iterator[tuple[str
     for name in body:
         if name not in _ROOT_FIELDS:
             yield name, f"unknown field; an object has {', '.join(_ROOT_FIELDS)}"
-    yield from _check_names(document)
+    names_told = tuple(_check_names(document))
+    yield from names_told
     strict = tuple(_split(mistake) for mistake in find_mistakes(kind, body))
     yield from strict
     told = {path for path, _ in strict}
     for path, message in _find_refusals(kind, body):
-        if not any(_is_below(path, above) for above in told):
+        again = not path and names_told and message.startswith("metadata.name")
+        if not again and not any(_is_below(path, above) for above in told):
             yield path, message
 
 
