@@ -1,4 +1,4 @@
-"""The command line: ``triton-operator run | sync | release | validate``.
+"""The command line: ``triton-operator run | sync | release | validate | render | import``.
 
 Every command imports what it needs when it is called. ``sync`` is started for every change of a
 model, so it comes before typer is even imported; it is listed in typer's help all the same.

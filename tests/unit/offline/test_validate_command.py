@@ -2,9 +2,9 @@
 
 import io
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,13 @@ def call(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: "-".join(path.parts[-2:]))
 def test_every_sample_is_fine_within_a_second(sample: Path) -> None:
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = call("--strict", str(sample))
-        seconds.append(time.monotonic() - started)
-        assert (done.returncode, done.stdout) == (0, "")
-        if seconds[-1] < 1:
-            return
-    raise AssertionError(f"took {seconds} seconds")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = call("--strict", str(sample))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    # Its own time: what else runs on the machine must not decide.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 def test_a_mistake_is_one_line_and_exit_code_1() -> None:
