@@ -6,7 +6,7 @@ that falls takes the ensembles along that call it; here every problem is told on
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -16,12 +16,16 @@ from triton_operator.offline.documents import Place
 from triton_operator.offline.findings import Finding, Severity, find
 from triton_operator.offline.scope import Group, Model, Scope
 from triton_operator.plan import acceptance, ensembles
+from triton_operator.plan.models import build_manifest, plan_models
 from triton_operator.repository.config_pbtxt import build_config
+from triton_operator.repository.manifest import canonical_json
 
 _FIELD = re.compile(r"(spec(?:\.\w+|\[\d+\])*): ")
 _TEXT_LINE = re.compile(r"(\d+):\d+ ")
 _STEP_NUMBER = re.compile(r"step (\d+)")
 _STEP_NAME = re.compile(r"step '([^']+)'")
+_MAX_MANIFEST = 1_048_576 - 1024
+"""Bytes that the data of a ConfigMap may have; some are left for the name of its entry."""
 _ENSEMBLE = "spec.config.ensembleScheduling"
 
 
@@ -47,11 +51,7 @@ def _check_own_servers(scope: Scope) -> Iterator[Finding]:
     given = {server.key for server in scope.servers if server.document is not None}
     for model in scope.models:
         if model.record.owns_server and model.record.key in given:
-            name = model.record.meta.name
-            message = (
-                f"TritonServer {name!r} exists and is not this model's; set spec.serverRef.name to"
-                f" {name!r} to be served by it, or give this model another name"
-            )
+            message = acceptance.explain_server_taken(model.record.meta.name)
             yield find(model.document, "metadata.name", message, reason="ServerNameTaken")
 
 
@@ -80,6 +80,25 @@ def _check_group(group: Group, *, strict: bool) -> Iterator[Finding]:
     for model, spec, config in served:
         yield from _check_alone(group, model, spec, config)
         yield from _check_ensemble(group, model, config, configs, strict=strict)
+    yield from _check_size(group)
+
+
+def _check_size(group: Group) -> Iterator[Finding]:
+    """Yield the model with the largest files if the server's ConfigMap cannot hold all of them."""
+    name = group.key[1]
+    verdicts = acceptance.judge_models(group.judge(), (model.record for model in group.models))
+    manifest = build_manifest(name, plan_models(verdicts, name))
+    size = len(manifest.to_json())
+    if size <= _MAX_MANIFEST:
+        return
+    texts = {each.object: len(canonical_json(asdict(each))) for each in manifest.generations}
+    largest = max(group.models, key=lambda model: texts.get(model.record.meta.name, 0))
+    message = (
+        f"the files in all TritonModels of TritonServer {name!r} make {size} bytes, and a ConfigMap"
+        f" holds {_MAX_MANIFEST}; fetch the large ones with versions[].source, or use two servers"
+    )
+    field = "spec.versions" if largest.document.has("spec.versions") else "spec"
+    yield find(largest.document, field, message, reason="TooLarge")
 
 
 def _check_alone(

@@ -18,8 +18,6 @@ from triton_operator.repository.config_pbtxt import from_proto, parse_text, rend
 INLINE_LIMIT: Final = 65_536
 """Bytes of a text file that is still written into the object."""
 _MAX_INLINE_FILES: Final = 64
-_MAX_INLINE_TOTAL: Final = 900_000
-"""Characters of text for one server: all of it goes into one ConfigMap, which holds 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,6 @@ def import_repository(folder: RepositoryFolder, wishes: Wishes) -> Import:
         if pool.server is not None:
             result.objects.append(_build_server(pool, configs, wishes))
     by_model = {name: pool for pool in pools for name in pool.models}
-    sizes: dict[str, int] = {}
     for model in folder.models:
         pool = by_model[model.name]
         spec: dict[str, Any] = {}
@@ -104,17 +101,9 @@ def import_repository(folder: RepositoryFolder, wishes: Wishes) -> Import:
         spec |= configs[model.name].fields
         content = _Content(folder, model, wishes, result)
         spec |= content.fields(configs[model.name].proto)
-        key = pool.server or model.name
-        sizes[key] = sizes.get(key, 0) + content.inlined
         manifest = _manifest(names.KIND_MODEL, objects[model.name], spec, wishes)
         comments = (*configs[model.name].comments, *content.comments)
         result.objects.append(Imported(manifest, comments))
-    result.problems += [
-        f"{key}: {size} characters of inline text are more than the {_MAX_INLINE_TOTAL} that fit"
-        " into a server's ConfigMap: lower --inline-limit"
-        for key, size in sizes.items()
-        if size > _MAX_INLINE_TOTAL
-    ]
     return result
 
 
@@ -190,7 +179,6 @@ class _Content:
     ) -> None:
         self._folder, self._model, self._wishes, self._result = folder, model, wishes, result
         self.comments: list[str] = []
-        self.inlined = 0
 
     def fields(self, config: ModelConfig) -> dict[str, Any]:
         """Return ``versions`` and ``files`` of the spec."""
@@ -210,7 +198,6 @@ class _Content:
         texts, others = self._split(files)
         if len(texts) > _MAX_INLINE_FILES:
             texts, others = {}, list(files)
-        self.inlined += sum(map(len, texts.values()))
         fields: dict[str, Any] = {}
         if others:
             fields["source"] = self._source(number, others)

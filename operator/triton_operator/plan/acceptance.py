@@ -149,6 +149,14 @@ def explain_taken(folder: str, first: str) -> str:
     )
 
 
+def explain_server_taken(name: str) -> str:
+    """Return what to tell a model whose own server would be called like somebody else's."""
+    return (
+        f"TritonServer {name!r} exists and is not this model's; set spec.serverRef.name to {name!r}"
+        " to be served by it, or give this model another name"
+    )
+
+
 def _judge_ensemble(verdict: Verdict, configs: Mapping[str, ModelConfig]) -> Verdict:
     if not isinstance(verdict, Accepted) or not is_ensemble(verdict.config):
         return verdict

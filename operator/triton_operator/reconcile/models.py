@@ -52,11 +52,7 @@ class ModelAssigner:
     ) -> None:
         """Apply the model's own server."""
         if server is not None and not server.takes(record):
-            message = (
-                f"TritonServer {server.meta.name!r} exists and is not this model's;"
-                f" set spec.serverRef.name to {server.meta.name!r} to be served by it,"
-                " or give this model another name"
-            )
+            message = explain_server_taken(server.meta.name)
             await self._report(record, "ServerNameTaken", message)
             return
         await self._cluster.apply(build_owned_server(model))

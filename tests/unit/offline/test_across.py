@@ -233,6 +233,14 @@ def test_an_object_that_comes_twice_is_told_with_the_place_of_the_first() -> Non
     assert "f.yaml:1" in finding.message
 
 
+def test_files_that_no_config_map_can_hold_are_a_mistake() -> None:
+    files = {f"{i}.txt": "x" * 250_000 for i in range(4)}
+    small, large = in_pool("a"), in_pool("b", files=files | {"c": "x" * 60_000})
+
+    assert keys(mistakes(pool(), small, in_pool("b", files=files))) == set()
+    assert keys(mistakes(pool(), small, large)) == {("b", "TooLarge", "spec.versions")}
+
+
 def test_objects_of_other_kinds_are_counted() -> None:
     report = report_on(pool(), {"apiVersion": "v1", "kind": "Secret"}, in_pool("a"))
 

@@ -262,12 +262,13 @@ def test_what_cannot_be_carried_is_told(tmp_path: Path) -> None:
     assert "config" not in specs(result)["d"]
 
 
-def test_too_much_text_for_one_server_is_told(tmp_path: Path) -> None:
-    files = {f"m{i}/1/model.py": "x" * 60_000 for i in range(16)}
+def test_too_much_text_for_one_server_is_told(tmp_path: Path, capsys: Any) -> None:
+    make(tmp_path, {f"m{i}/1/model.py": "x" * 60_000 for i in range(18)})
+    fewer = Wishes(uri_prefix="pvc://models", inline_limit=1000)
 
-    (problem,) = imported(tmp_path, files).problems
-
-    assert "960000 characters" in problem
+    assert run_import_repository(str(tmp_path), output_dir="", wishes=Wishes()) == 1
+    assert "a ConfigMap holds" in capsys.readouterr().err
+    assert run_import_repository(str(tmp_path), output_dir="", wishes=fewer) == 0
 
 
 def test_a_config_that_the_api_cannot_hold_stays_text_and_is_told(
