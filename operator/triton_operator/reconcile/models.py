@@ -8,6 +8,7 @@ from triton_operator.api.model import TritonModel
 from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.errors import OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord
+from triton_operator.plan.acceptance import explain_server_taken
 from triton_operator.plan.model_status import report_unserved
 from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.reconcile.reporter import Reporter
