@@ -1,7 +1,7 @@
 """What all custom resources share: how they are read, and their ``metadata``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
@@ -13,12 +13,13 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from triton_operator.api.rules import Rule, Schema, add_validations
+from triton_operator.api.rules import RULES_LATER, Rule, Schema, add_validations
 from triton_operator.errors import InvalidSpecError
 
 MAX_OBJECT_NAME: Final = 40
@@ -69,8 +70,9 @@ class Resource(BaseModel):
             rule.check(self)
 
     @model_validator(mode="after")
-    def _keeps_the_rules(self) -> Self:
-        self.check_rules()
+    def _keeps_the_rules(self, info: ValidationInfo) -> Self:
+        if info.context is not RULES_LATER:
+            self.check_rules()
         return self
 
     @classmethod
@@ -179,10 +181,13 @@ Quantity = Annotated[
 
 def refusal(error: ValidationError, *, below: str = "") -> str:
     """Say what is wrong: ``path: message`` of every error, with ``below`` before each path."""
-    return "; ".join(
-        f"{_path((below, *each['loc']) if below else each['loc'])}: {_message(each)}"
-        for each in error.errors(include_url=False)
-    )
+    return "; ".join(f"{path}: {message}" for path, message in refusals(error, below=below))
+
+
+def refusals(error: ValidationError, *, below: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the message of every error."""
+    for each in error.errors(include_url=False):
+        yield _path((below, *each["loc"]) if below else each["loc"]), _message(each)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

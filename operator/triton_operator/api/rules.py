@@ -10,10 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 VALIDATIONS: Final = "x-kubernetes-validations"
+
+RULES_LATER: Final = object()
+"""Context of a validation that checks types, bounds and patterns but no rule yet.
+
+A broken rule ends pydantic's validation of everything around it. Who wants to hear of all broken
+rules at once, as from the API server, parses with this context and then walks over the value.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,12 @@ class Rule:
     ) -> CoreSchema:
         """Check the rule on a field that is annotated with it."""
 
-        def check(value: Any) -> Any:
-            self.check(value)
+        def check(value: Any, info: ValidationInfo) -> Any:
+            if info.context is not RULES_LATER:
+                self.check(value)
             return value
 
-        return core_schema.no_info_after_validator_function(check, handler(source))
+        return core_schema.with_info_after_validator_function(check, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler

@@ -1,4 +1,4 @@
-"""The command line: ``triton-operator run | sync | release``.
+"""The command line: ``triton-operator run | sync | release | validate | render | import``.
 
 Every command imports what it needs when it is called. ``sync`` is started for every change of a
 model, so it comes before typer is even imported; it is listed in typer's help all the same.
@@ -62,4 +62,5 @@ def _run_typer() -> None:
         command = importlib.import_module("triton_operator.cli.release")
         sys.exit(command.run_release(deployment=deployment, seconds=timeout))
 
+    importlib.import_module("triton_operator.cli.offline_commands").register(app)
     app()

@@ -1,6 +1,6 @@
 """Which models of a server can be served as written; what needs more than one object to say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
@@ -38,6 +38,14 @@ class Rejected:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps a model from being served."""
+
+    reason: str
+    message: str
+
+
 Verdict = Accepted | Rejected
 
 
@@ -67,49 +75,57 @@ def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
         config = build_config(model.spec, model.model_name)
     except InvalidSpecError as error:
         return Rejected(record, error.reason, str(error))
+    problem = next(find_problems(model, config, server), None)
+    if problem is not None:
+        return Rejected(record, problem.reason, problem.message)
+    return Accepted(record, model, config, _build_generation(model, config))
+
+
+def find_problems(
+    model: TritonModel, config: ModelConfig, server: TritonServer
+) -> Iterator[Problem]:
+    """Yield everything that keeps a server from serving a model, whatever else it serves."""
     if config.response_cache.enable and server.spec.response_cache is None:
         message = (
             f"config.responseCache is on, but TritonServer {server.metadata.name!r} has no"
             " response cache; set its spec.responseCache or take config.responseCache out"
         )
-        return Rejected(record, "ResponseCacheOff", message)
-    if problem := _check_gpus(config, server):
-        return Rejected(record, "GPUNotAvailable", problem)
-    if problem := _check_python(config, model):
-        return Rejected(record, "InvalidSpec", problem)
-    return Accepted(record, model, config, _build_generation(model, config))
+        yield Problem("ResponseCacheOff", message)
+    for message in _check_gpus(config, server):
+        yield Problem("GPUNotAvailable", message)
+    for message in _check_python(config, model):
+        yield Problem("InvalidSpec", message)
 
 
-def _check_gpus(config: ModelConfig, server: TritonServer) -> str | None:
+def _check_gpus(config: ModelConfig, server: TritonServer) -> Iterator[str]:
     gpus = server.spec.gpus
     for index, group in enumerate(config.instance_group):
         where = f"config.instanceGroup[{index}]"
         if group.kind == ModelInstanceGroup.KIND_GPU and gpus == 0:
-            return (
+            yield (
                 f"{where}.kind is KIND_GPU, but TritonServer {server.metadata.name!r} has no GPU"
                 " (spec.gpus: 0); use KIND_CPU or give the server a GPU"
             )
+            continue
         beyond = [gpu for gpu in group.gpus if gpu >= gpus]
         if beyond:
-            return (
+            yield (
                 f"{where}.gpus names GPU {beyond[0]}, but pods of TritonServer"
                 f" {server.metadata.name!r} see only {gpus} (spec.gpus), counted from 0"
             )
-    return None
 
 
-def _check_python(config: ModelConfig, model: TritonModel) -> str | None:
+def _check_python(config: ModelConfig, model: TritonModel) -> Iterator[str]:
     """Refuse a Python model without its file: its load would never end, nor any later one."""
     if config.backend != "python":
-        return None
+        return
     name = config.default_model_filename or "model.py"
     for version in model.spec.versions:
         if version.source is None and name not in version.files:
-            return (
+            yield (
                 f"versions: version {version.version} of a python model needs {name!r};"
                 " add it to the version's files"
             )
-    return None
 
 
 def _refuse_twins(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -119,14 +135,26 @@ def _refuse_twins(verdicts: Sequence[Verdict]) -> list[Verdict]:
         folder = verdict.record.folder
         first = taken.setdefault(folder, verdict.record.meta.name)
         if isinstance(verdict, Accepted) and first != verdict.record.meta.name:
-            message = (
-                f"modelName {folder!r} is taken on this server by TritonModel {first!r};"
-                " choose another spec.modelName or another server"
-            )
-            judged.append(Rejected(verdict.record, "ModelNameTaken", message))
+            judged.append(Rejected(verdict.record, "ModelNameTaken", explain_taken(folder, first)))
         else:
             judged.append(verdict)
     return judged
+
+
+def explain_taken(folder: str, first: str) -> str:
+    """Return what to tell a model whose name the model ``first`` has on the same server."""
+    return (
+        f"modelName {folder!r} is taken on this server by TritonModel {first!r};"
+        " choose another spec.modelName or another server"
+    )
+
+
+def explain_server_taken(name: str) -> str:
+    """Return what to tell a model whose own server would be called like somebody else's."""
+    return (
+        f"TritonServer {name!r} exists and is not this model's; set spec.serverRef.name to {name!r}"
+        " to be served by it, or give this model another name"
+    )
 
 
 def _judge_ensemble(verdict: Verdict, configs: Mapping[str, ModelConfig]) -> Verdict:

@@ -5,7 +5,7 @@ of the same repository, every tensor has one producer, and what is connected agr
 shape. Members that declare no tensors (Triton completes them from the file) are not judged.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelEnsembling
@@ -45,16 +45,26 @@ def members(config: ModelConfig) -> tuple[str, ...]:
 
 def check_ensemble(name: str, configs: Mapping[str, ModelConfig]) -> str | None:
     """Return why an ensemble cannot work among the models of its server, or None if it can."""
+    return next(find_problems(name, configs), None)
+
+
+def find_problems(name: str, configs: Mapping[str, ModelConfig]) -> Iterator[str]:
+    """Yield everything that keeps an ensemble from working among the models of its server."""
     config = configs[name]
     if cycle := _find_cycle(name, configs):
-        return f"the ensemble calls itself: {' → '.join(cycle)}; take one step out of the circle"
+        yield f"the ensemble calls itself: {' → '.join(cycle)}; take one step out of the circle"
+        return
+    missing = False
     for index, step in enumerate(config.ensemble_scheduling.step):
         if step.model_name not in configs:
-            return (
+            missing = True
+            yield (
                 f"step {index + 1} calls model {step.model_name!r}, which no accepted TritonModel"
                 f" of this server serves; it serves {_list(set(configs) - {name})}"
             )
-    return _check_batching(config, configs) or _check_tensors(config, configs)
+    if not missing:
+        yield from _check_batching(config, configs)
+        yield from _check_tensors(config, configs)
 
 
 def load_order(configs: Mapping[str, ModelConfig]) -> tuple[tuple[str, ...], ...]:
@@ -90,20 +100,19 @@ def _find_cycle(start: str, configs: Mapping[str, ModelConfig]) -> tuple[str, ..
     return visit(start, (start,))
 
 
-def _check_batching(config: ModelConfig, configs: Mapping[str, ModelConfig]) -> str | None:
+def _check_batching(config: ModelConfig, configs: Mapping[str, ModelConfig]) -> Iterator[str]:
     for step in config.ensemble_scheduling.step:
         limit = configs[step.model_name].max_batch_size
         if is_ensemble(configs[step.model_name]) or not _declares(configs[step.model_name]):
             continue
         if 0 < limit < config.max_batch_size:
-            return (
+            yield (
                 f"maxBatchSize {config.max_batch_size} is more than the {limit} of its member"
                 f" {step.model_name!r}; lower it to {limit}"
             )
-    return None
 
 
-def _check_tensors(config: ModelConfig, configs: Mapping[str, ModelConfig]) -> str | None:
+def _check_tensors(config: ModelConfig, configs: Mapping[str, ModelConfig]) -> Iterator[str]:
     batched = config.max_batch_size > 0
     made = {
         tensor.name: Tensor(
@@ -113,30 +122,28 @@ def _check_tensors(config: ModelConfig, configs: Mapping[str, ModelConfig]) -> s
     }
     steps = list(config.ensemble_scheduling.step)
     for step in steps:
-        if problem := _add_outputs(step, configs[step.model_name], made):
-            return problem
+        yield from _add_outputs(step, configs[step.model_name], made)
     for index, step in enumerate(steps):
-        if problem := _check_inputs(index, step, config, configs[step.model_name], made):
-            return problem
-    if problem := _check_outputs(config, made, batched):
-        return problem
-    return _check_flow(config, steps)
+        yield from _check_inputs(index, step, config, configs[step.model_name], made)
+    yield from _check_outputs(config, made, batched)
+    yield from _check_flow(config, steps)
 
 
 def _add_outputs(
     step: ModelEnsembling.Step, member: ModelConfig, made: dict[str, Tensor]
-) -> str | None:
+) -> Iterator[str]:
     declared = {tensor.name: tensor for tensor in member.output}
     for name, tensor in step.output_map.items():
         if declared and name not in declared:
-            return (
+            yield (
                 f"outputMap of the step {step.model_name!r} names output {name!r};"
                 f" the model has {_list(declared)}"
             )
         if tensor in made:
-            return f"tensor {tensor!r} is made twice: by {made[tensor].where} and by the step" + (
+            yield f"tensor {tensor!r} is made twice: by {made[tensor].where} and by the step" + (
                 f" {step.model_name!r}; give one of them another name"
             )
+            continue
         where = f"output {name!r} of {step.model_name!r}"
         known = declared.get(name)
         made[tensor] = Tensor(
@@ -145,7 +152,6 @@ def _add_outputs(
             tuple(known.dims) if known else (),
             member.max_batch_size > 0,
         )
-    return None
 
 
 def _check_inputs(
@@ -154,25 +160,26 @@ def _check_inputs(
     config: ModelConfig,
     member: ModelConfig,
     made: Mapping[str, Tensor],
-) -> str | None:
+) -> Iterator[str]:
     declared = {tensor.name: tensor for tensor in member.input}
-    if declared and (missing := [i for i in member.input if _is_missing(i, step.input_map)]):
-        return (
-            f"inputMap of the step {step.model_name!r} leaves out input {missing[0].name!r};"
-            " map a tensor to it"
-        )
+    for each in member.input:
+        if _is_missing(each, step.input_map):
+            yield (
+                f"inputMap of the step {step.model_name!r} leaves out input {each.name!r};"
+                " map a tensor to it"
+            )
     for name, tensor in step.input_map.items():
         if declared and name not in declared:
-            return (
+            yield (
                 f"inputMap of the step {step.model_name!r} names input {name!r};"
                 f" the model has {_list(declared)}"
             )
         if tensor not in made:
-            return (
+            yield (
                 f"step {index + 1} ({step.model_name!r}) needs tensor {tensor!r}, which is neither"
                 f" an input of the ensemble nor an output of a step; there are {_list(made)}"
             )
-        if not declared:
+        if name not in declared or tensor not in made:
             continue
         wanted = Tensor(
             f"input {name!r} of {step.model_name!r}",
@@ -181,33 +188,35 @@ def _check_inputs(
             member.max_batch_size > 0,
         )
         if problem := _compare(tensor, made[tensor], wanted, config):
-            return problem
-    return None
+            yield problem
 
 
-def _check_outputs(config: ModelConfig, made: Mapping[str, Tensor], batched: bool) -> str | None:
+def _check_outputs(config: ModelConfig, made: Mapping[str, Tensor], batched: bool) -> Iterator[str]:
     for output in config.output:
         if output.name not in made:
-            return f"no step makes the ensemble's output {output.name!r}; map one in an outputMap"
+            yield f"no step makes the ensemble's output {output.name!r}; map one in an outputMap"
+            continue
         wanted = Tensor(
             f"the ensemble's output {output.name!r}", output.data_type, tuple(output.dims), batched
         )
         if problem := _compare(output.name, made[output.name], wanted, config):
-            return problem
-    return None
+            yield problem
 
 
-def _check_flow(config: ModelConfig, steps: Sequence[ModelEnsembling.Step]) -> str | None:
+def _check_flow(config: ModelConfig, steps: Sequence[ModelEnsembling.Step]) -> Iterator[str]:
     known = {tensor.name for tensor in config.input}
+    made = {tensor for step in steps for tensor in step.output_map.values()}
+    # Tensors that nobody makes are another mistake, and told already.
+    known.update(t for step in steps for t in step.input_map.values() if t not in made)
     waiting = list(steps)
     while waiting:
         able = [step for step in waiting if known.issuperset(step.input_map.values())]
         if not able:
             names = _list(step.model_name for step in waiting)
-            return f"the steps {names} wait for each other's outputs; take the circle out"
+            yield f"the steps {names} wait for each other's outputs; take the circle out"
+            return
         known.update(tensor for step in able for tensor in step.output_map.values())
         waiting = [step for step in waiting if step not in able]
-    return None
 
 
 def _compare(tensor: str, made: Tensor, wanted: Tensor, config: ModelConfig) -> str | None:

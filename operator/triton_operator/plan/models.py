@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from triton_operator.api.model import LastFailure
-from triton_operator.observed import ModelRecord
+from triton_operator.observed import ModelRecord, ServerRecord
 from triton_operator.plan.acceptance import Accepted, Verdict
 from triton_operator.plan.ensembles import is_ensemble
 from triton_operator.repository.manifest import Link, Manifest
@@ -116,6 +116,14 @@ def build_manifest(server: str, plans: Iterable[ModelPlan]) -> Manifest:
             if plan.good is not None and plan.good != plan.link
         ),
     )
+
+
+def find_probe_model(server: ServerRecord, plans: Iterable[ModelPlan]) -> str | None:
+    """Return the name of the model that a server belongs to; None for one that is shared."""
+    owner = server.owner()
+    if owner is None:
+        return None
+    return next((plan.folder for plan in plans if plan.object == owner[1]), None)
 
 
 def linked(plans: Iterable[ModelPlan]) -> Mapping[str, ModelPlan]:

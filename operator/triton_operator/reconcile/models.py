@@ -8,6 +8,7 @@ from triton_operator.api.model import TritonModel
 from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.errors import OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord
+from triton_operator.plan.acceptance import explain_server_taken
 from triton_operator.plan.model_status import report_unserved
 from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.reconcile.reporter import Reporter
@@ -52,11 +53,7 @@ class ModelAssigner:
     ) -> None:
         """Apply the model's own server."""
         if server is not None and not server.takes(record):
-            message = (
-                f"TritonServer {server.meta.name!r} exists and is not this model's;"
-                f" set spec.serverRef.name to {server.meta.name!r} to be served by it,"
-                " or give this model another name"
-            )
+            message = explain_server_taken(server.meta.name)
             await self._report(record, "ServerNameTaken", message)
             return
         await self._cluster.apply(build_owned_server(model))

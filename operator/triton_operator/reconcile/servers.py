@@ -9,7 +9,7 @@ from triton_operator.desired.metadata import ChildNames, Manifest
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ServerRecord, ServerWorld, Workload
 from triton_operator.plan.acceptance import judge_models
-from triton_operator.plan.models import ModelPlan, build_manifest, plan_models
+from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
 from triton_operator.plan.replicas import plan_replicas
 from triton_operator.plan.sync import plan_sync
@@ -99,7 +99,7 @@ class ServerReconciler:
             default_image=self._settings.server_image,
             replicas=replicas.wanted,
             control_key=key,
-            probe_model=_probe_model(record, plans),
+            probe_model=find_probe_model(record, plans),
         )
         manifest = build_manifest(record.meta.name, plans)
         sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
@@ -155,10 +155,3 @@ class ServerReconciler:
         if this.sync.retry_in is not None:
             waits.append(this.sync.retry_in)
         return min(waits)
-
-
-def _probe_model(record: ServerRecord, plans: tuple[ModelPlan, ...]) -> str | None:
-    owner = record.owner()
-    if owner is None:
-        return None
-    return next((plan.folder for plan in plans if plan.object == owner[1]), None)
