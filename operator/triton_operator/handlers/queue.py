@@ -11,7 +11,7 @@ from triton_operator.ports import Key
 _MAX_BACKOFF_SECONDS = 300.0
 _QUIET_SECONDS = 0.2
 """Time between two passes of one key: a starting Deployment alone sends a dozen events."""
-_SPACING_SECONDS = 0.02
+_SPACING_SECONDS = 0.04
 """Time between repeated passes of all keys: where hundreds of servers start together, first passes
 come first, and the many events of each cost few passes."""
 
