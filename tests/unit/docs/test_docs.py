@@ -26,7 +26,7 @@ def reasons() -> set[str]:
         r'else "([A-Z][A-Za-z]+)"',
         r'(?:LOAD_FAILED|SERVER_DIED) = "([A-Z][A-Za-z]+)"',
     )
-    not_reasons = {"Error", "Retrying", "ServerUnreachable", "InProgress", "Job"}
+    not_reasons = {"Error", "Retrying", "ServerUnreachable", "InProgress", "Job", "Service"}
     text = "\n".join(path.read_text() for path in CODE.rglob("*.py"))
     found = {match for pattern in patterns for match in re.findall(pattern, text)}
     return found - not_reasons - {"True", "False", "Background", "Foreground"}
