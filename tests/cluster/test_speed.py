@@ -23,7 +23,7 @@ def seconds_to_answer(world: World, on: str, name: str) -> float:
 
     def answered() -> bool:
         service = world.get("Service", on)
-        if service is None:
+        if service is None or not triton.connects(service["spec"]["clusterIP"]):
             return False
         try:
             return triton.number(service["spec"]["clusterIP"], name) == 2.0

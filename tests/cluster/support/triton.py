@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,16 @@ def ask(
         return Answer(answer.status, answer.read().decode(errors="replace"))
     finally:
         connection.close()
+
+
+def connects(host: str) -> bool:
+    """Return whether a server takes connections at an address."""
+    try:
+        # Short: where nobody answers yet, the system tries again only after 1, 3 and 7 seconds.
+        socket.create_connection((host, HTTP_PORT), timeout=0.3).close()
+    except OSError:
+        return False
+    return True
 
 
 def config_hash(host: str, model: str) -> str | None:

@@ -133,8 +133,13 @@ class World:
         )
 
     def service(self, server: str) -> str:
-        """Return the address of a server's Service."""
-        return str(self.live("Service", server)["spec"]["clusterIP"])
+        """Return the address of a server's Service, once connections to it reach a pod.
+
+        The node learns of new pods and Services up to a second after everybody else.
+        """
+        host = str(self.live("Service", server)["spec"]["clusterIP"])
+        wait_for(f"Service {server} reaches a pod", lambda: triton.connects(host), 10)
+        return host
 
     def wait_answer(self, server: str, model: str, value: float, seconds: float = 20) -> None:
         """Wait until a Service answers 1.0 with a number."""
