@@ -13,6 +13,9 @@ PLURAL_SERVER: Final = "tritonservers"
 FIELD_MANAGER: Final = "triton-operator"
 MANAGED_BY: Final = "triton-operator"
 
+CONTAINER_TRITON: Final = "triton"
+CONTAINER_SYNC: Final = "sync"
+
 FINALIZER: Final = f"{GROUP}/repository"
 """On servers whose claim is the user's own: their folder on it is removed before they go."""
 

@@ -60,7 +60,15 @@ class Pod:
         meta, status = body["metadata"], body.get("status") or {}
         labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
-        container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or ()), {})
+        # Others may have put containers of theirs beside ours.
+        container: Mapping[str, Any] = next(
+            (
+                found
+                for found in status.get("containerStatuses") or ()
+                if found.get("name") in (names.CONTAINER_TRITON, names.CONTAINER_SYNC)
+            ),
+            {},
+        )
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
         ended = state.get("terminated") or {}
@@ -192,6 +200,13 @@ class ModelRecord:
         """Namespace and name."""
         return (self.meta.namespace, self.meta.name)
 
+    def leaves(self, server: str) -> bool:
+        """Return whether a server that this model does not name any more serves it still.
+
+        The next server puts its own name into the status once it has taken the model.
+        """
+        return self.server_name != server and self.status.server == server
+
     @property
     def folder(self) -> str:
         """The name that clients use, which is the folder's name in the repository."""
@@ -246,6 +261,9 @@ class ServerWorld:
 
     server: ServerRecord | None
     models: tuple[ModelRecord, ...] = ()
+    """The models that this server is to serve."""
+    leaving: tuple[ModelRecord, ...] = ()
+    """Models that name another server by now, which has not taken them yet."""
     pods: tuple[Pod, ...] = ()
     jobs: tuple[SyncJob, ...] = ()
     children: Mapping[tuple[str, str], Body] = field(default_factory=dict)

@@ -30,8 +30,8 @@ class Cluster(Protocol):
     def server(self, key: Key) -> ServerRecord | None:
         """Return a server."""
 
-    async def apply(self, manifest: Manifest) -> None:
-        """Make an object hold a manifest's fields; no request if it does already.
+    async def apply(self, manifest: Manifest) -> bool:
+        """Make an object hold a manifest's fields; return False if it did already.
 
         Raises ``NameTakenError`` when an object of that name is not this owner's.
         """

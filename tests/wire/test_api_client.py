@@ -461,4 +461,5 @@ async def test_no_pass_fails_for_want_of_an_event(
 async def test_a_log_is_read_of_the_server_only(server: ApiServer, cluster: KubeCluster) -> None:
     assert await cluster.read_log("team", "vision-1", seconds=0) == "a log"
 
-    assert server.queries == [{"container": "triton", "sinceSeconds": "1"}]
+    limits = {"tailLines": "5000", "limitBytes": "2000000"}
+    assert server.queries == [{"container": "triton", "sinceSeconds": "1", **limits}]

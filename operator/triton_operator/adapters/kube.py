@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,7 +26,10 @@ from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 
 _CHILDREN = frozenset({"Deployment", "Service", "PersistentVolumeClaim"})
-_NOTE_LENGTH = 1024
+_NOTE_BYTES = 1024
+_LOG_LINES, _LOG_BYTES = 5_000, 2_000_000
+_KEY_SECONDS = 300.0
+"""How long a control key is taken for known; then its Secret is looked at again."""
 _SERVICES_AT_ONCE = 8
 """An API server finds addresses for one Service at a time: with hundreds to make, more than a few
 would wait there for seconds, on the connections that everything else needs."""
@@ -40,7 +44,7 @@ class KubeCluster:
     def __init__(self, api: KubeApi, mirror: Mirror) -> None:
         self._api = api
         self._mirror = mirror
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, float]] = {}
         self._settled: dict[Ref, tuple[str, str]] = {}
         self._services = asyncio.Semaphore(_SERVICES_AT_ONCE)
 
@@ -78,8 +82,8 @@ class KubeCluster:
 
     # ---- writes ---------------------------------------------------------------------------
 
-    async def apply(self, manifest: Manifest) -> None:
-        """Make an object hold a manifest's fields; no request if it does already."""
+    async def apply(self, manifest: Manifest) -> bool:
+        """Make an object hold a manifest's fields; return False if it did already."""
         meta = manifest["metadata"]
         content = digest(manifest)
         annotations = {**meta.get("annotations", {}), names.ANNOTATION_APPLIED: content}
@@ -91,7 +95,7 @@ class KubeCluster:
                 raise _taken(ref)
             version = live["metadata"].get("resourceVersion", "")
             if covers(live, wanted) or self._settled.get(ref) == (version, content):
-                return
+                return False
         try:
             async with self._services if ref[0] == "Service" else nullcontext():
                 answer = await self._api.request(
@@ -106,13 +110,12 @@ class KubeCluster:
         except ClusterError as error:
             if live is None and error.status == HTTPStatus.CONFLICT:
                 raise _taken(ref) from error
-            if error.status in _REFUSED:
-                # Only what comes from the user's spec can be wrong with a manifest.
-                raise InvalidSpecError(f"{ref[0]} {ref[2]}: {error.message}") from error
+            _raise_refusal(ref, error)
             raise
         # The API server writes some values in its own way; what it made of this manifest is right.
         self._settled[ref] = (answer["metadata"]["resourceVersion"], content)
         self._mirror.put(answer)
+        return True
 
     async def create(self, manifest: Manifest) -> None:
         """Create an object that never changes; one that exists and is ours is fine."""
@@ -123,6 +126,7 @@ class KubeCluster:
                 "POST", path, body=manifest, fieldManager=names.FIELD_MANAGER
             )
         except ClusterError as error:
+            _raise_refusal((kind, namespace, name), error)
             if error.status != HTTPStatus.CONFLICT:
                 raise
             answer = await self._api.request("GET", KINDS[kind].path(namespace, name))
@@ -152,8 +156,10 @@ class KubeCluster:
 
     async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
         """Return the key of a server's model-control API; made if there is none."""
+        now = time.monotonic()
+        self._keys = {u: known for u, known in self._keys.items() if now - known[1] < _KEY_SECONDS}
         if server.uid in self._keys:
-            return self._keys[server.uid]
+            return self._keys[server.uid][0]
         secret = build_control_key(server)
         _, namespace, name = ref_of(secret)
         found = None if new else await self._find("Secret", namespace, name)
@@ -171,8 +177,9 @@ class KubeCluster:
                 found = await self._api.request("GET", KINDS["Secret"].path(namespace, name))
         if owner_uid(found) != server.uid:
             raise _taken(("Secret", namespace, name))
-        self._keys[server.uid] = read_control_key(found)
-        return self._keys[server.uid]
+        key = read_control_key(found)
+        self._keys[server.uid] = (key, now)
+        return key
 
     async def write_status(
         self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus
@@ -204,7 +211,7 @@ class KubeCluster:
             "type": event.type,
             "reason": event.reason,
             "action": "Reconcile",
-            "note": event.message[:_NOTE_LENGTH],
+            "note": event.message.encode()[:_NOTE_BYTES].decode(errors="ignore"),
             "reportingController": names.GROUP,
             "reportingInstance": os.environ.get("HOSTNAME", names.FIELD_MANAGER),
             "regarding": {
@@ -225,7 +232,14 @@ class KubeCluster:
     async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
         """Return what a pod's server logged in the last seconds."""
         path = KINDS["Pod"].path(namespace, pod, subresource="log")
-        return await self._api.read("GET", path, container="triton", sinceSeconds=max(1, seconds))
+        return await self._api.read(
+            "GET",
+            path,
+            container=names.CONTAINER_TRITON,
+            sinceSeconds=max(1, seconds),
+            tailLines=_LOG_LINES,
+            limitBytes=_LOG_BYTES,
+        )
 
     # ---- inside ---------------------------------------------------------------------------
 
@@ -254,6 +268,12 @@ class KubeCluster:
                 raise
             return
         self._mirror.put(answer)
+
+
+def _raise_refusal(ref: Ref, error: ClusterError) -> None:
+    """Raise if the API server calls a manifest wrong: only the user's spec can make it so."""
+    if error.status in _REFUSED:
+        raise InvalidSpecError(f"{ref[0]} {ref[2]}: {error.message}") from error
 
 
 def _taken(ref: Ref) -> NameTakenError:

@@ -112,8 +112,10 @@ def servers_of(body: Body) -> tuple[str, ...]:
     """Return the servers that an object matters to, by its kind, labels or spec."""
     meta = body["metadata"]
     if body["kind"] == names.KIND_MODEL:
-        reference = ((body.get("spec") or {}).get("serverRef") or {}).get("name")
-        return (reference or meta["name"],)
+        reference = ((body.get("spec") or {}).get("serverRef") or {}).get("name") or meta["name"]
+        # The one that served it last goes on with it until the next one has taken it.
+        last = (body.get("status") or {}).get("server")
+        return (reference, last) if last and last != reference else (reference,)
     if body["kind"] == names.KIND_SERVER:
         return (meta["name"],)
     server = (meta.get("labels") or {}).get(names.LABEL_SERVER)

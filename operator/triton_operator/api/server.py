@@ -113,8 +113,8 @@ class RepositoryClaim(Resource):
     storage_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Storage class of the claim that is made; the cluster's default if left out."""
     access_modes: Annotated[
-        tuple[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"], ...],
-        Field(min_length=1, max_length=3),
+        tuple[Literal["ReadWriteMany", "ReadWriteOnce"], ...],
+        Field(min_length=1, max_length=2),
     ] = ("ReadWriteMany",)
     """Access modes of the claim that is made; ReadWriteMany if left out."""
 

@@ -34,7 +34,9 @@ def run_sync(arguments: Sequence[str]) -> int:
         outcome = materialize(options.root, manifest, sources, _print_event)
     except InvalidSpecError as error:
         return _refuse(str(error))
-    text = encode_outcome(manifest.digest(), outcome.failed)
+    # What did not come to its end has no outcome, but a reason: the operator then takes nothing
+    # for written.
+    text = outcome.problem or encode_outcome(manifest.digest(), outcome.failed)
     if options.termination_log is not None:
         try:
             options.termination_log.write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from triton_operator.desired.service import build_headless_service, build_servic
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """The objects that are applied again whenever they differ.
+    """The objects that a server needs.
 
     The Secret and the sync Jobs are not here: they are made once and never changed.
     """

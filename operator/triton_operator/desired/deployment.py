@@ -144,7 +144,7 @@ def _build_container(server: TritonServer, image: str, probe_model: str | None) 
     ready = f"/v2/models/{probe_model}/ready" if probe_model else "/v2/health/ready"
     budget = max(1, -(-spec.startup_timeout_seconds // _PROBE_PERIOD_SECONDS))
     container: dict[str, Any] = {
-        "name": "triton",
+        "name": names.CONTAINER_TRITON,
         "image": image,
         # No `command`: the entrypoint of NVIDIA's images prepares CUDA's compatibility libraries.
         "args": ["/bin/sh", "-c", _START, repository, *_build_arguments(server, repository)],

@@ -1,7 +1,6 @@
 """The Job that makes a repository manifest true on a server's claim."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from triton_operator import names
 from triton_operator.api.server import TritonServer
@@ -14,6 +13,7 @@ from triton_operator.repository import manifest as repository
 _ROOT = "/repository"
 _MANIFEST_FOLDER = "/manifest"
 _SOURCES = "/sources"
+_PVC = "pvc://"
 _TERMINATION_LOG = "/dev/termination-log"
 
 
@@ -53,7 +53,7 @@ def build_sync_job(
     }
     claims = [f"--claim={target}={_ROOT}", *(f"--claim={c}={_SOURCES}/{c}" for c in sources)]
     container = {
-        "name": "sync",
+        "name": names.CONTAINER_SYNC,
         "image": image,
         "imagePullPolicy": image_pull_policy,
         "terminationMessagePath": _TERMINATION_LOG,
@@ -122,7 +122,7 @@ def source_claims(manifest: repository.Manifest) -> set[str]:
         for version in generation.versions
         if version.source is not None
     )
-    return {parts.netloc for parts in map(urlsplit, uris) if parts.scheme == "pvc"}
+    return {uri.removeprefix(_PVC).split("/")[0] for uri in uris if uri.startswith(_PVC)}
 
 
 def _build_volumes(

@@ -82,7 +82,16 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> float | None:
         pause = await self._reconciler.reconcile(key)
+        self._wake_moved(key)
         return pause if self._cluster.server(key) is not None else None
+
+    def _wake_moved(self, key: Key) -> None:
+        """Wake the models of a server that still have one of their own: they may let go of it."""
+        for body in self._mirror.of_server(*key):
+            name = body["metadata"]["name"]
+            left = name != key[1] and self._mirror.get(names.KIND_SERVER, key[0], name)
+            if body["kind"] == names.KIND_MODEL and left:
+                self._models.wake((key[0], name))
 
     async def _assign(self, key: Key) -> float | None:
         server = await self._assigner.assign(key)

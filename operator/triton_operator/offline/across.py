@@ -6,7 +6,7 @@ that falls takes the ensembles along that call it; here every problem is told on
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -16,16 +16,12 @@ from triton_operator.offline.documents import Place
 from triton_operator.offline.findings import Finding, Severity, find
 from triton_operator.offline.scope import Group, Model, Scope
 from triton_operator.plan import acceptance, ensembles
-from triton_operator.plan.models import build_manifest, plan_models
 from triton_operator.repository.config_pbtxt import build_config
-from triton_operator.repository.manifest import canonical_json
 
 _FIELD = re.compile(r"(spec(?:\.\w+|\[\d+\])*): ")
 _TEXT_LINE = re.compile(r"(\d+):\d+ ")
 _STEP_NUMBER = re.compile(r"step (\d+)")
 _STEP_NAME = re.compile(r"step '([^']+)'")
-_MAX_MANIFEST = 1_048_576 - 1024
-"""Bytes that the data of a ConfigMap may have; some are left for the name of its entry."""
 _ENSEMBLE = "spec.config.ensembleScheduling"
 
 
@@ -84,21 +80,17 @@ def _check_group(group: Group, *, strict: bool) -> Iterator[Finding]:
 
 
 def _check_size(group: Group) -> Iterator[Finding]:
-    """Yield the model with the largest files if the server's ConfigMap cannot hold all of them."""
-    name = group.key[1]
+    """Yield the models whose text does not fit beside the others of their server."""
     verdicts = acceptance.judge_models(group.judge(), (model.record for model in group.models))
-    manifest = build_manifest(name, plan_models(verdicts, name))
-    size = len(manifest.to_json())
-    if size <= _MAX_MANIFEST:
-        return
-    texts = {each.object: len(canonical_json(asdict(each))) for each in manifest.generations}
-    largest = max(group.models, key=lambda model: texts.get(model.record.meta.name, 0))
-    message = (
-        f"the files in all TritonModels of TritonServer {name!r} make {size} bytes, and a ConfigMap"
-        f" holds {_MAX_MANIFEST}; fetch the large ones with versions[].source, or use two servers"
-    )
-    field = "spec.versions" if largest.document.has("spec.versions") else "spec"
-    yield find(largest.document, field, message, reason="TooLarge")
+    refused = {
+        verdict.record.key: verdict.message
+        for verdict in verdicts
+        if isinstance(verdict, acceptance.Rejected) and verdict.reason == "TooLarge"
+    }
+    for model in group.models:
+        if message := refused.get(model.record.key):
+            field = "spec.versions" if model.document.has("spec.versions") else "spec"
+            yield find(model.document, field, message, reason="TooLarge")
 
 
 def _check_alone(

@@ -1,7 +1,8 @@
 """Which models of a server can be served as written; what needs more than one object to say."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
@@ -12,9 +13,11 @@ from triton_operator.observed import ModelRecord
 from triton_operator.plan.ensembles import check_ensemble, is_ensemble
 from triton_operator.repository.config_pbtxt import build_config, render, with_hash
 from triton_operator.repository.manifest import (
+    MAX_GENERATIONS_BYTES,
     Generation,
     SourceRef,
     VersionContent,
+    canonical_json,
     generation_hash,
 )
 
@@ -52,7 +55,7 @@ Verdict = Accepted | Rejected
 def judge_models(server: TritonServer, records: Iterable[ModelRecord]) -> tuple[Verdict, ...]:
     """Return the verdict on every model of a server, in the order of their creation."""
     ordered = sorted(records, key=lambda r: (str(r.meta.creation_timestamp), r.meta.name))
-    alone = _refuse_twins([_judge_alone(server, record) for record in ordered])
+    alone = _refuse_large(_refuse_twins([_judge_alone(server, record) for record in ordered]))
     verdicts: tuple[Verdict, ...] = tuple(alone)
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
@@ -60,6 +63,11 @@ def judge_models(server: TritonServer, records: Iterable[ModelRecord]) -> tuple[
         if len(_configs(judged)) == len(_configs(verdicts)):
             return judged
         verdicts = judged
+
+
+def judge_leaving(record: ModelRecord) -> Verdict:
+    """Return the verdict on a model that names another server, but is served by this one still."""
+    return Rejected(record, "Leaving", f"it names TritonServer {record.server_name!r} by now")
 
 
 def _configs(verdicts: Iterable[Verdict]) -> dict[str, ModelConfig]:
@@ -93,7 +101,7 @@ def find_problems(
         yield Problem("ResponseCacheOff", message)
     for message in _check_gpus(config, server):
         yield Problem("GPUNotAvailable", message)
-    for message in _check_python(config, model):
+    for message in (*_check_python(config, model), *_check_sources(model)):
         yield Problem("InvalidSpec", message)
 
 
@@ -128,6 +136,14 @@ def _check_python(config: ModelConfig, model: TritonModel) -> Iterator[str]:
             )
 
 
+def _check_sources(model: TritonModel) -> Iterator[str]:
+    for index, version in enumerate(model.spec.versions):
+        try:
+            urlsplit(version.source.uri if version.source is not None else "")
+        except ValueError as error:
+            yield f"versions[{index}].source.uri is no address ({error}); correct it"
+
+
 def _refuse_twins(verdicts: Sequence[Verdict]) -> list[Verdict]:
     taken: dict[str, str] = {}
     judged: list[Verdict] = []
@@ -155,6 +171,26 @@ def explain_server_taken(name: str) -> str:
         f"TritonServer {name!r} exists and is not this model's; set spec.serverRef.name to {name!r}"
         " to be served by it, or give this model another name"
     )
+
+
+def _refuse_large(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    judged: list[Verdict] = []
+    used = 0
+    for verdict in verdicts:
+        size = 0
+        if isinstance(verdict, Accepted):
+            size = len(canonical_json(asdict(verdict.generation)).encode())
+        if used + size > MAX_GENERATIONS_BYTES:
+            message = (
+                f"config and files make {size} bytes, and there is room for"
+                f" {MAX_GENERATIONS_BYTES - used} beside the other models of the server; fetch the"
+                " large ones with versions[].source, or use another server"
+            )
+            judged.append(Rejected(verdict.record, "TooLarge", message))
+        else:
+            used += size
+            judged.append(verdict)
+    return judged
 
 
 def _judge_ensemble(verdict: Verdict, configs: Mapping[str, ModelConfig]) -> Verdict:

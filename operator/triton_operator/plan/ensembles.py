@@ -89,15 +89,17 @@ def load_order(configs: Mapping[str, ModelConfig]) -> tuple[tuple[str, ...], ...
 
 
 def _find_cycle(start: str, configs: Mapping[str, ModelConfig]) -> tuple[str, ...] | None:
-    def visit(name: str, path: tuple[str, ...]) -> tuple[str, ...] | None:
-        for member in members(configs[name]) if name in configs else ():
+    seen: set[str] = set()
+    paths: list[tuple[str, ...]] = [(start,)]
+    while paths:
+        path = paths.pop()
+        for member in members(configs[path[-1]]) if path[-1] in configs else ():
             if member == start:
                 return (*path, member)
-            if member not in path and (found := visit(member, (*path, member))):
-                return found
-        return None
-
-    return visit(start, (start,))
+            if member not in seen:
+                seen.add(member)
+                paths.append((*path, member))
+    return None
 
 
 def _check_batching(config: ModelConfig, configs: Mapping[str, ModelConfig]) -> Iterator[str]:

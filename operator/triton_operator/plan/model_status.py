@@ -42,7 +42,22 @@ class Assessment:
 
     def current(self) -> dict[Pod, Served | None]:
         """Return the ready pods of the current revision."""
-        return {p: s for p, s in self.pods.items() if p.ready and p.revision == self.revision}
+        return {
+            pod: served
+            for pod, served in self.pods.items()
+            if pod.ready and not pod.terminating and pod.revision == self.revision
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Pods, as far as one model is concerned."""
+
+    serving: int
+    """Those that serve what the model's link points to."""
+    keeping: int
+    """Those that serve its good generation."""
+    ready: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +75,19 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     before = plan.record.status
     current = seen.current()
     serving = [p for p, served in current.items() if served is not None and serves(served, plan)]
+    kept = sum(
+        served is not None
+        and plan.good is not None
+        and served.get(plan.folder, ServedModel()).config_hash == plan.good
+        for served in current.values()
+    )
     everywhere = bool(current) and len(serving) == len(current)
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
     findings: tuple[_Finding, ...] = (
-        _accepted(plan, serving=bool(serving)),
+        _accepted(plan, kept),
         _synced(plan, seen, everywhere),
-        _loaded(plan, seen, len(serving), len(current), failure if not up_to_date else None),
+        _loaded(plan, seen, _Count(len(serving), kept, len(current)), failure, done=up_to_date),
     )
     ready = next((f for f in findings if not f.good), None)
     count = f"{len(serving)} of {len(current)} ready pods serve it"
@@ -114,10 +135,10 @@ def report_unserved(
     )
 
 
-def _accepted(plan: ModelPlan, *, serving: bool) -> _Finding:
+def _accepted(plan: ModelPlan, kept: int) -> _Finding:
     if isinstance(plan.verdict, Rejected):
-        kept = "; what was served before keeps serving" if serving else ""
-        message = f"{plan.verdict.message}{kept}"
+        message = plan.verdict.message
+        message += "; what was served before keeps serving" if kept else ""
         return _Finding(ConditionType.ACCEPTED, False, plan.verdict.reason, message)
     return _Finding(ConditionType.ACCEPTED, True, "Valid")
 
@@ -144,10 +165,13 @@ def _synced(plan: ModelPlan, seen: Assessment, everywhere: bool) -> _Finding:
 
 
 def _loaded(
-    plan: ModelPlan, seen: Assessment, serving: int, current: int, failure: LastFailure | None
+    plan: ModelPlan, seen: Assessment, pods: _Count, failure: LastFailure | None, *, done: bool
 ) -> _Finding:
+    serving, current = pods.serving, pods.ready
+    failure = None if done else failure
     if failure is not None and plan.good not in (None, plan.wanted):
-        message = f"{failure.message}; generation {plan.good} keeps serving"
+        message = failure.message
+        message += f"; generation {plan.good} keeps serving" if pods.keeping else ""
         return _Finding(ConditionType.LOADED, False, "BlockedByFailedLoad", message)
     if failure is not None:
         message = f"{serving} of {current} ready pods serve it: {failure.message}"

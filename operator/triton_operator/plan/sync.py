@@ -14,8 +14,10 @@ from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.pods import explain_waiting
 from triton_operator.repository.outcome import Failure, decode_outcome
 
-_FIRST_RETRY_SECONDS = 15.0
-_MAX_RETRY_SECONDS = 600.0
+_RETRY_SECONDS = (15.0, 600.0)
+"""First and longest pause before a sync is tried again that may succeed by itself."""
+_MENDED_SECONDS = (300.0, 3600.0)
+"""The same for failures that somebody has to mend: nothing there, not allowed, not the file."""
 
 
 class SyncState(StrEnum):
@@ -73,14 +75,10 @@ def plan_sync(
     return _judge_finished(digest, latest, pod, superseded, now)
 
 
-def is_claim_missing(pods: Iterable[Pod]) -> bool:
-    """Return whether a sync waits for a claim that does not exist."""
-    return any(
-        pod.job
-        and "persistentvolumeclaim" in pod.unschedulable
-        and "not found" in pod.unschedulable
-        for pod in pods
-    )
+def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
+    """Return whether a sync waits for this claim, which does not exist."""
+    missing = f'persistentvolumeclaim "{claim}" not found'
+    return any(pod.job and missing in pod.unschedulable for pod in pods)
 
 
 def _judge_finished(
@@ -89,7 +87,7 @@ def _judge_finished(
     outcome = decode_outcome(pod.termination_message) if pod is not None else None
     if outcome is None or outcome.manifest != digest:
         state, failures = SyncState.FAILED, {}
-        # Only a person removes the pod of a finished Job: run it once more to know.
+        # Somebody removed the pod of a finished Job, or its node went: run it once more to know.
         message = "the sync finished, but its report is gone" if job.complete else _died(job, pod)
     elif outcome.truncated:
         # Which ones is not known, so nothing may be taken for written.
@@ -100,7 +98,9 @@ def _judge_finished(
     else:
         state, failures, message = SyncState.DONE, dict(outcome.failed), ""
     ended = job.finished_at or now
-    wait = min(_FIRST_RETRY_SECONDS * 2.0**job.attempt, _MAX_RETRY_SECONDS)
+    lasting = bool(failures) and not any(failure.transient for failure in failures.values())
+    first, longest = _MENDED_SECONDS if lasting else _RETRY_SECONDS
+    wait = min(first * 2.0 ** min(job.attempt, 10), longest)
     left = wait - (now - ended).total_seconds()
     if left > 0:
         return SyncPlan(state, message, failures, stop=superseded, retry_in=left)

@@ -17,6 +17,10 @@ from triton_operator.reconcile.state import Pass
 
 _PATIENCE_SECONDS = 2.0
 """How long a load may take before the status says that it is going on."""
+_UNCLEAR_SECONDS = 10.0
+"""When a load is tried again that ended nobody knows how."""
+_BLAME_SECONDS, _BLAME_TRIES = 0.5, 20
+"""How often, and how long apart, to look whether the kubelet has seen a server die."""
 _RETRY_SECONDS = 300.0
 """When a load that failed is tried again although nothing changed."""
 
@@ -31,7 +35,7 @@ class Loader:
         self._triton = triton
         self._reporter = reporter
         self._now = clock
-        self._tried: dict[Attempt, tuple[datetime, Refusal]] = {}
+        self._tried: dict[Attempt, tuple[datetime, Refusal | None]] = {}
 
     async def observe(self, pods: tuple[Pod, ...], key: str) -> dict[Pod, Served | None]:
         """Return what each pod serves, by its own word; None for one that does not answer."""
@@ -74,19 +78,22 @@ class Loader:
         self._tried = {
             attempt: (when, refusal)
             for attempt, (when, refusal) in self._tried.items()
-            if (now - when).total_seconds() < _RETRY_SECONDS
+            if (now - when).total_seconds() < (_RETRY_SECONDS if refusal else _UNCLEAR_SECONDS)
         }
         plans = {(plan.folder, plan.link): plan for plan in this.plans}
         pods = {(pod.uid, pod.started_at): served for pod, served in this.served.items()}
         known: dict[str, Refusal] = {}
         for (uid, started_at, model, wanted), (_, refusal) in self._tried.items():
             plan, served = plans.get((model, wanted)), pods.get((uid, started_at))
-            if plan is not None and served is not None and not serves(served, plan):
+            if refusal is None or plan is None or served is None:
+                continue
+            if not serves(served, plan):
                 known[plan.object] = refusal
         return known
 
     async def _run_step(self, this: Pass, step: LoadStep) -> Pass:
         started = self._now()
+        unclear: set[Load] = set()
         timeout = float(this.server.spec.startup_timeout_seconds)
 
         async def load(action: Load) -> Refusal | None:
@@ -95,16 +102,15 @@ class Loader:
                     action.pod, this.key, action.model, timeout_seconds=timeout
                 )
             except ServerUnreachableError as error:
-                message = f"the server stopped answering while it loaded the model: {error}"
-                return Refusal(SERVER_DIED, f"pod {action.pod.name}: {message}")
+                unclear.add(action)
+                in_time = (self._now() - started).total_seconds() < timeout
+                return await self._blame(this, action, error, in_time=in_time)
             return Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(said)}") if said else None
 
-        work = asyncio.gather(*map(load, step.loads))
-        done, _ = await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
-        if not done:
-            # Big models load for minutes: say so.
-            await self._reporter.report(this)
-        refused = dict(zip(step.loads, await work, strict=True))
+        answers = await self._wait_for(this, asyncio.gather(*map(load, step.loads)))
+        if answers is None:
+            return this
+        refused = dict(zip(step.loads, answers, strict=True))
         await asyncio.gather(
             *(self._unload(this, unload.pod, unload.model) for unload in step.unloads)
         )
@@ -116,11 +122,52 @@ class Loader:
             now_served = served[action.pod]
             if now_served is not None and serves(now_served, plans[action.object]):
                 continue
-            found = refusal or await self._explain(this, action, now_served, started)
+            found = refusal
+            if found is None and action not in unclear:
+                found = await self._explain(this, action, now_served, started)
+            self._tried[action.attempt] = (self._now(), found)
             if found is not None:
-                self._tried[action.attempt] = (self._now(), found)
                 refusals[action.object] = found
         return replace(this, served=served, refusals=refusals)
+
+    async def _wait_for(
+        self, this: Pass, work: asyncio.Future[list[Refusal | None]]
+    ) -> list[Refusal | None] | None:
+        """Return the answers to loads; None if the server is to go and nobody needs them."""
+        meta = this.record.meta
+        try:
+            done, _ = await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
+            if not done:
+                # Big models load for minutes: say so.
+                await self._reporter.report(this)
+            while not done:
+                done, _ = await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
+                latest = self._cluster.server((meta.namespace, meta.name))
+                if latest is None or latest.meta.deletion_timestamp is not None:
+                    return None
+            return work.result()
+        finally:
+            work.cancel()
+
+    async def _blame(
+        self, this: Pass, action: Load, error: ServerUnreachableError, *, in_time: bool
+    ) -> Refusal | None:
+        """Find out whether a load took its server down; None if something else took the pod.
+
+        Only a container that started again, or runs no more, in a pod that was to stay speaks
+        against the model. A connection that broke, a drain or a rollout does not.
+        """
+        meta, before = this.record.meta, action.pod
+        message = f"the server stopped answering while it loaded the model: {error}"
+        for _ in range(_BLAME_TRIES):
+            world = self._cluster.observe((meta.namespace, meta.name))
+            pod = next((pod for pod in world.pods if pod.uid == before.uid), None)
+            if pod is None or pod.terminating:
+                return None
+            if pod.started_at != before.started_at or not pod.running:
+                return Refusal(SERVER_DIED, f"pod {before.name}: {message}")
+            await asyncio.sleep(_BLAME_SECONDS)
+        return None if in_time else Refusal(LOAD_FAILED, f"pod {before.name}: {message}")
 
     async def _explain(
         self, this: Pass, action: Load, served: Served | None, started: datetime

@@ -23,7 +23,7 @@ class ModelAssigner:
         self._reporter = Reporter(cluster, clock)
 
     async def assign(self, key: Key) -> Key | None:
-        """Make one pass; return the server that was made for the model, if one was.
+        """Make one pass; return the model's own server if it was made or changed.
 
         Raises
         ------
@@ -37,8 +37,7 @@ class ModelAssigner:
         server = self._cluster.server((record.meta.namespace, record.server_name))
         try:
             if record.spec is not None and record.owns_server:
-                await self._own(record, record.spec, server)
-                return key if server is None else None
+                return key if await self._own(record, record.spec, server) else None
             elif server is None:
                 await self._report(record, *_explain_missing(record))
             else:
@@ -50,13 +49,13 @@ class ModelAssigner:
 
     async def _own(
         self, record: ModelRecord, model: TritonModel, server: ServerRecord | None
-    ) -> None:
-        """Apply the model's own server."""
+    ) -> bool:
+        """Apply the model's own server; return whether that changed it."""
         if server is not None and not server.takes(record):
             message = explain_server_taken(server.meta.name)
             await self._report(record, "ServerNameTaken", message)
-            return
-        await self._cluster.apply(build_owned_server(model))
+            return False
+        return await self._cluster.apply(build_owned_server(model))
 
     async def _leave_own_server(self, record: ModelRecord) -> None:
         """Delete the server that was the model's own, once another one serves the model.

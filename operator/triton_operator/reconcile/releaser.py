@@ -2,6 +2,7 @@
 
 from triton_operator import names
 from triton_operator.api.server import TritonServer
+from triton_operator.desired.claim import claim_name
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import ClusterError, OperatorError
 from triton_operator.observed import ServerRecord, ServerWorld
@@ -46,7 +47,7 @@ class Releaser:
             manifest = _removal(record)
             sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
             problem = sync.message or "the Job that removes them does not end"
-            if is_claim_missing(world.pods):
+            if is_claim_missing(claim_name(record.spec), world.pods):
                 await self._let_go(world, record)
                 return None
             try:

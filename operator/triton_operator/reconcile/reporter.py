@@ -44,6 +44,8 @@ class Reporter:
             or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),
         )
         for plan in this.plans:
+            if plan.record in this.world.leaving:
+                continue
             await self.write_model(plan.record, assess_model(plan, seen, now=now))
         if workload.observed or this.problem:
             # Before its controller has seen the Deployment there is nothing to tell.
@@ -77,6 +79,10 @@ class Reporter:
         """Write a model's status and the Events of what is new in it; nothing if nothing is."""
         latest = self._cluster.model(record.key)
         if latest is None or latest.status == status:
+            return
+        # A pass may take minutes: by now the model may be somebody else's to report.
+        moved = latest.server_name != record.server_name or latest.meta.deletion_timestamp
+        if moved or latest.status.observed_generation > status.observed_generation:
             return
         await self._cluster.write_status(names.KIND_MODEL, record.meta, status)
         for event in find_events(latest.status, status):

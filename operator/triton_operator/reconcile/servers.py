@@ -1,14 +1,15 @@
 """One pass over one server: make its children, its claim and its pods match its models."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
-from triton_operator.desired.metadata import ChildNames, Manifest
+from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import InvalidSpecError, OperatorError
-from triton_operator.observed import ServerRecord, ServerWorld, Workload
-from triton_operator.plan.acceptance import judge_models
+from triton_operator.observed import Body, ServerRecord, ServerWorld, Workload
+from triton_operator.plan.acceptance import judge_leaving, judge_models
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
 from triton_operator.plan.replicas import plan_replicas
@@ -52,14 +53,10 @@ class ServerReconciler:
         record = world.server
         if record is None:
             return self._settings.resync_seconds
-        world = replace(
-            world,
-            models=tuple(
-                model
-                for model in world.models
-                if record.takes(model) and model.meta.deletion_timestamp is None
-            ),
-        )
+        present = [model for model in world.models if model.meta.deletion_timestamp is None]
+        leaving = tuple(model for model in present if model.leaves(record.meta.name))
+        staying = tuple(m for m in present if m not in leaving and record.takes(m))
+        world = replace(world, models=staying, leaving=leaving)
         if record.meta.deletion_timestamp is not None:
             pause = await self._releaser.release(world, record)
             return pause if pause is not None else self._settings.resync_seconds
@@ -90,7 +87,8 @@ class ServerReconciler:
     async def _serve(self, world: ServerWorld, record: ServerRecord, server: TritonServer) -> float:
         now = self._now()
         child = ChildNames(record.meta.name)
-        plans = plan_models(judge_models(server, world.models), record.meta.name)
+        verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
+        plans = plan_models(verdicts, record.meta.name)
         workload = Workload.parse(world.child("Deployment", child.deployment))
         replicas = plan_replicas(server, workload)
         key = await self._cluster.control_key(record.meta, new=not workload.exists)
@@ -103,10 +101,16 @@ class ServerReconciler:
         )
         manifest = build_manifest(record.meta.name, plans)
         sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
-        problem, _ = await asyncio.gather(
-            self._apply_children(children),
-            self._syncer.run(server, manifest, sync),
+        refusals = await asyncio.gather(
+            *(
+                _refusal(self._cluster.apply(each))
+                for each in children.manifests()
+                # A claim is made once: one that is there may have been enlarged since.
+                if each is not children.claim or _claim_of(world, children) is None
+            ),
+            _refusal(self._syncer.run(server, manifest, sync)),
         )
+        problem = next(filter(None, refusals), None)
         await self._drop_headless_service(world, children)
         pods = tuple(world.server_pods())
         this = Pass(
@@ -126,17 +130,6 @@ class ServerReconciler:
         await self._reporter.report(this)
         return self._next(this)
 
-    async def _apply_children(self, children: Children) -> InvalidSpecError | None:
-        async def apply(manifest: Manifest) -> InvalidSpecError | None:
-            try:
-                await self._cluster.apply(manifest)
-            except InvalidSpecError as error:
-                return error
-            return None
-
-        refused = await asyncio.gather(*(apply(each) for each in children.manifests()))
-        return next(filter(None, refused), None)
-
     async def _drop_headless_service(self, world: ServerWorld, children: Children) -> None:
         server = children.deployment["metadata"]
         name = ChildNames(server["name"]).headless_service
@@ -155,3 +148,17 @@ class ServerReconciler:
         if this.sync.retry_in is not None:
             waits.append(this.sync.retry_in)
         return min(waits)
+
+
+async def _refusal(request: Awaitable[object]) -> InvalidSpecError | None:
+    """Return why the spec makes a request impossible; None if it was made."""
+    try:
+        await request
+    except InvalidSpecError as error:
+        return error
+    return None
+
+
+def _claim_of(world: ServerWorld, children: Children) -> Body | None:
+    claim = children.claim
+    return world.child(claim["kind"], claim["metadata"]["name"]) if claim is not None else None

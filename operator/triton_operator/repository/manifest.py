@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
 
+MAX_GENERATIONS_BYTES = 1_020_000
+"""What all generations of a manifest may take: a ConfigMap holds 1 MiB, and links need some."""
 HASH_LENGTH = 16
 """Hex digits of generation hashes and manifest digests; 64 bits are plenty for one claim."""
 

@@ -67,7 +67,7 @@ def materialize(
     blobs = Blobs(layout, staging, sources, report)
     generations = Generations(layout, staging, sources, blobs, report=report)
     run = _Run(layout, manifest, staging, generations, report)
-    complete = True
+    problem = ""
     try:
         if manifest.remove:
             remove_server(layout, manifest, report, clock())
@@ -77,14 +77,14 @@ def materialize(
             run.unlink()
             prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
     except OSError as error:
-        complete = False
         failure = Failure.of(write_error(error, "the claim", needed=None, free=None))
         report(Event("failed", reason=failure.reason, message=failure.message))
+        problem = f"{failure.reason}: {failure.message}"
     finally:
         staging.close()
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
-    return Outcome(run.failed, blobs.bytes_copied, complete)
+    return Outcome(run.failed, blobs.bytes_copied, problem)
 
 
 class _Run:

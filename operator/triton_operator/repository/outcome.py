@@ -76,8 +76,13 @@ class Outcome:
     failed: Mapping[str, Failure] = field(default_factory=dict)
     """By model object."""
     bytes_copied: int = 0
-    complete: bool = True
-    """False if the claim failed while removing what is no longer needed."""
+    problem: str = ""
+    """Why the run could not go on to its end, if the claim itself failed."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end; what it could not reach it says nothing about."""
+        return not self.problem
 
     @property
     def transient(self) -> bool:

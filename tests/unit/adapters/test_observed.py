@@ -32,7 +32,10 @@ POD: dict[str, Any] = {
             {"type": "Ready", "status": "True"},
             {"type": "PodScheduled", "status": "True"},
         ],
-        "containerStatuses": [{"state": {"running": {"startedAt": TIME}}}],
+        "containerStatuses": [
+            {"name": "istio-proxy", "state": {"waiting": {"reason": "Late"}}},
+            {"name": "triton", "state": {"running": {"startedAt": TIME}}},
+        ],
     },
 }
 
@@ -65,12 +68,15 @@ def test_a_pod_that_finds_no_node() -> None:
 def test_a_pod_that_cannot_start_and_one_that_ended() -> None:
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
     stuck = Pod.parse(
-        {"metadata": {"name": "a"}, "status": {"containerStatuses": [{"state": waiting}]}}
+        {
+            "metadata": {"name": "a"},
+            "status": {"containerStatuses": [{"name": "triton", "state": waiting}]},
+        }
     )
     assert stuck.waiting == "ErrImagePull: no such image"
 
     ended = {"terminated": {"exitCode": 3, "message": "{}"}}
-    status = {"phase": "Failed", "containerStatuses": [{"state": ended}]}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "sync", "state": ended}]}
     over = Pod.parse({"metadata": {"name": "a", "deletionTimestamp": TIME}, "status": status})
     assert (over.finished, over.exit_code, over.termination_message) == (True, 3, "{}")
     assert over.terminating

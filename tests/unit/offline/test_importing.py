@@ -267,7 +267,7 @@ def test_too_much_text_for_one_server_is_told(tmp_path: Path, capsys: Any) -> No
     fewer = Wishes(uri_prefix="pvc://models", inline_limit=1000)
 
     assert run_import_repository(str(tmp_path), output_dir="", wishes=Wishes()) == 1
-    assert "a ConfigMap holds" in capsys.readouterr().err
+    assert "there is room for" in capsys.readouterr().err
     assert run_import_repository(str(tmp_path), output_dir="", wishes=fewer) == 0
 
 

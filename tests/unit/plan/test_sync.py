@@ -11,6 +11,7 @@ from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, pla
 from triton_operator.repository.outcome import Failure, encode_outcome
 
 GONE = Failure("SourceNotFound", "no such file")
+AWAY = Failure("SourceUnreachable", "no answer")
 
 
 def job(sequence: int = 1, manifest: str = "aa", **fields: Any) -> SyncJob:
@@ -120,15 +121,15 @@ def test_a_job_that_somebody_deletes_is_run_again_once_it_is_gone() -> None:
 
 
 def test_single_failures_leave_the_rest_done_and_are_tried_again_later() -> None:
-    done, pods = finished(attempt=1), (report(bad=GONE),)
+    done, pods = finished(attempt=1), (report(bad=AWAY),)
 
     early = plan(done, pods=pods, now=later(10))
     assert early.state is SyncState.DONE
-    assert early.failures == {"bad": GONE}
+    assert early.failures == {"bad": AWAY}
     assert (early.start, early.retry_in) == (None, 20.0)
 
     due = plan(done, pods=pods, now=later(30))
-    assert due.failures == {"bad": GONE}
+    assert due.failures == {"bad": AWAY}
     assert due.start == SyncJob("", 2, "aa", attempt=2)
     assert due.stop == (done,)
     assert due.retrying
@@ -136,10 +137,20 @@ def test_single_failures_leave_the_rest_done_and_are_tried_again_later() -> None
 
 def test_the_pause_grows_to_ten_minutes() -> None:
     pauses = [
-        plan(finished(attempt=n), pods=(report(bad=GONE),)).retry_in for n in (0, 1, 2, 6, 500)
+        plan(finished(attempt=n), pods=(report(bad=AWAY),)).retry_in for n in (0, 1, 2, 6, 500)
     ]
 
     assert pauses == [15.0, 30.0, 60.0, 600.0, 600.0]
+
+
+def test_what_somebody_has_to_mend_is_tried_less_often() -> None:
+    pauses = [
+        plan(finished(attempt=n), pods=(report(bad=GONE),)).retry_in for n in (0, 1, 2, 6, 500)
+    ]
+
+    assert pauses == [300.0, 600.0, 1200.0, 3600.0, 3600.0]
+    both = plan(finished(), pods=(report(bad=GONE, other=AWAY),))
+    assert both.retry_in == 15.0
 
 
 def test_a_repeated_job_that_runs_says_so() -> None:
@@ -191,6 +202,9 @@ def test_a_job_that_cannot_say_how_far_it_came_failed(
 
 def test_a_claim_that_does_not_exist_is_told_from_other_waits() -> None:
     missing = 'persistentvolumeclaim "models" not found'
-    assert is_claim_missing([pod(unschedulable=f"0/1 nodes: {missing}")])
-    assert not is_claim_missing([pod(unschedulable="0/1 nodes: unbound persistentvolumeclaim")])
-    assert not is_claim_missing([Pod(name="server", unschedulable=missing)])
+    assert is_claim_missing("models", [pod(unschedulable=f"0/1 nodes: {missing}")])
+    assert not is_claim_missing(
+        "models", [pod(unschedulable="0/1 nodes: unbound persistentvolumeclaim")]
+    )
+    assert not is_claim_missing("models", [Pod(name="server", unschedulable=missing)])
+    assert not is_claim_missing("other", [pod(unschedulable=f"0/1 nodes: {missing}")])

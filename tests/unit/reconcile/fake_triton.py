@@ -136,6 +136,8 @@ class FakeTriton:
         """Names of pods that do not answer."""
         self.release = asyncio.Event()
         self.interrupt: Callable[[], None] = lambda: None
+        self.died: Callable[[str], None] = lambda uid: None
+        """Told of a server that a load took down."""
 
     async def observe(self, pod: Pod, key: str) -> Served:
         await asyncio.sleep(0)
@@ -155,6 +157,7 @@ class FakeTriton:
         except ServerKilledError as error:
             self.interrupt()
             del self.processes[pod.uid]
+            self.died(pod.uid)
             raise ServerUnreachableError(f"pod {pod.name}: server disconnected") from error
         self.interrupt()
         return None

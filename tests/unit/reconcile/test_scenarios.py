@@ -89,6 +89,46 @@ async def test_a_second_pass_over_an_unchanged_world_writes_nothing(
     assert world.writes[before:] == []
 
 
+async def test_a_model_that_names_a_server_by_mistake_is_served_by_the_old_one(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    served = world.serving("vision")
+
+    world.model("resnet", serverRef={"name": "visoin"})
+    await operator.settle()
+    assert world.condition("resnet") == "False ServerNotFound"
+    assert world.serving("vision") == served != [{}]
+
+    world.server("visoin")
+    await operator.settle()
+    assert world.condition("resnet") == "True Serving"
+    assert_all_serve(world, "visoin", "resnet")
+    assert world.serving("vision") == [{}]
+
+
+async def test_a_pod_that_goes_during_a_load_says_nothing_about_the_model(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    world.triton.died = lambda uid: world.objects[_pod(world, uid)]["metadata"].setdefault(
+        "deletionTimestamp", world.now.isoformat()
+    )
+
+    world.model("resnet", "die once", **SHARED)
+    await operator.run_once()
+
+    assert world.warnings("resnet") == []
+
+
+def _pod(world: World, uid: str) -> tuple[str, str, str]:
+    return next(ref for ref, body in world.objects.items() if body["metadata"]["uid"] == uid)
+
+
 async def test_a_deleted_model_takes_its_own_server_with_it(
     world: World, operator: Operator
 ) -> None:
@@ -381,7 +421,7 @@ async def test_one_download_that_fails_fails_one_model(world: World, operator: O
     assert world.warnings("bad") == ["SourceNotFound"]
 
     world.missing_sources.clear()
-    await operator.run(seconds=120)
+    await operator.run(seconds=600)
     assert_all_serve(world, "vision", "bad", "good")
     assert world.warnings("bad") == ["SourceNotFound"]
 

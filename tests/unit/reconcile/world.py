@@ -40,6 +40,7 @@ class World:
         self.objects: dict[Ref, Body] = {}
         self.claims: dict[str, Claim] = {}
         self.triton = FakeTriton()
+        self.triton.died = self._container_ended
         self.writes: list[tuple[str, str, str]] = []
         """Verb, kind and name of every request that changes the cluster."""
         self.events: list[tuple[str, Event]] = []
@@ -159,13 +160,13 @@ class World:
 
     # ---- ports.Cluster: writes ------------------------------------------------------------
 
-    async def apply(self, manifest: Manifest) -> None:
+    async def apply(self, manifest: Manifest) -> bool:
         ref = _ref(manifest)
         live = self.objects.get(ref)
         if live is not None and _owner(live) != _owner(manifest):
             raise NameTakenError(f"{ref[0]} {ref[1]}/{ref[2]} exists and is not this object's")
         if live is not None and self._applied.get(ref) == manifest:
-            return
+            return False
         async with self._write("apply", ref):
             copied = copy.deepcopy(dict(manifest))
             if live is None:
@@ -176,6 +177,7 @@ class World:
                 live["metadata"] |= copied["metadata"] | {"generation": generation}
                 self._touch(live)
             self._applied[ref] = copy.deepcopy(dict(manifest))
+        return True
 
     async def create(self, manifest: Manifest) -> None:
         ref = _ref(manifest)
@@ -304,7 +306,10 @@ class World:
         text = self.objects[("ConfigMap", NAMESPACE, config_map)]["data"]["manifest.json"]
         report = self._materialize(self._claim(claim_name), Repository.from_json(text))
         ended = {"terminated": {"exitCode": 0, "message": report}}
-        pod["status"] = {"phase": "Succeeded", "containerStatuses": [{"state": ended}]}
+        pod["status"] = {
+            "phase": "Succeeded",
+            "containerStatuses": [{"name": "sync", "state": ended}],
+        }
         job["status"] = {
             "conditions": [
                 {
@@ -372,6 +377,11 @@ class World:
                 }
             )
 
+    def _container_ended(self, uid: str) -> None:
+        for (kind, _, _), pod in self.objects.items():
+            if kind == "Pod" and pod["metadata"]["uid"] == uid:
+                self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
+
     def _run_pod(self, pod: Body) -> None:
         uid, server = pod["metadata"]["uid"], _label(pod, names.LABEL_SERVER)
         claim = self._claim(_claim_of(pod))
@@ -399,7 +409,7 @@ class World:
         pod["status"] |= {
             "ready": ready,
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
-            "containerStatuses": [{"state": state}],
+            "containerStatuses": [{"name": "triton", "state": state}],
         }
 
     def _count(self, deployment: Body) -> None:
@@ -579,5 +589,6 @@ def _concerns(body: Body, server: Key) -> bool:
         return False
     if body["kind"] == names.KIND_MODEL:
         reference = (body["spec"].get("serverRef") or {}).get("name")
-        return (reference or body["metadata"]["name"]) == server[1]
+        last = (body.get("status") or {}).get("server")
+        return server[1] in (reference or body["metadata"]["name"], last)
     return _label(body, names.LABEL_SERVER) == server[1]

@@ -64,7 +64,7 @@ def test_anything_else_is_no_outcome(text: str) -> None:
 def test_only_what_may_heal_is_tried_again(reason: str, transient: bool) -> None:
     failed = {"a": GONE, "b": Failure(reason, "")}
     assert Outcome(failed).transient is transient
-    assert Outcome(complete=False).transient
+    assert Outcome(problem="WriteFailed: no").transient
 
 
 def test_an_event_is_one_line_without_what_it_does_not_know() -> None:
