@@ -2,7 +2,6 @@
 
 import http
 
-import grpc
 import pytest
 import tritonclient.grpc as grpc_client
 from tritonclient.utils import InferenceServerException
@@ -46,11 +45,8 @@ def test_without_the_key_it_is_closed_over_grpc(host: str) -> None:
     client = grpc_client.InferenceServerClient(f"{host}:{triton.GRPC_PORT}")
     try:
         for call in (client.get_model_repository_index, lambda: client.unload_model(NAME)):
-            with pytest.raises(InferenceServerException) as refused:
+            with pytest.raises(InferenceServerException, match="restricted"):
                 call()
-            assert str(grpc.StatusCode.UNAVAILABLE) in str(refused.value.status()) or (
-                "restricted" in str(refused.value).lower()
-            )
     finally:
         client.close()
 
