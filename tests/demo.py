@@ -190,6 +190,7 @@ def run(*command: str | Path, check: bool = True) -> str:
     return done.stdout
 
 
+TWO = """'{"spec": {"replicas": 2}}'"""
 NEXT = f"""
 == It keeps running. What to try next
    {'eval "$(python3 -m tests.cluster env)"':<60} # kubectl for this cluster
@@ -197,7 +198,7 @@ NEXT = f"""
    {"kubectl get tm --watch":<60} # in a second terminal
    {"kubectl edit tm preprocessor":<60} # break model.py: what does READY say? does it still serve?
    {"kubectl describe tm preprocessor":<60} # Triton's own error, and what keeps serving
-   {"kubectl patch ts image-classifier --type=merge -p":<60} # '{{"spec": {{"replicas": 2}}}}'
+   {"kubectl patch ts image-classifier --type=merge -p " + TWO:<60} # a second pod
    {"kubectl delete tm resnet50":<60} # its server, claim and files go with it
    {"make demo-down":<60} # leaves nothing
 """
