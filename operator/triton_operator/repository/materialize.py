@@ -191,7 +191,8 @@ class _Run:
         target = link_target(link.object, link.hash)
         if current == target:
             return False
-        if current is None and path.exists():
+        # A link that is there by now was made by a run beside this one.
+        if current is None and path.exists() and not path.is_symlink():
             message = f"{self._relative(path)} is not the operator's link: take it off the claim"
             self._fail([link.object], WriteFailedError(message))
             return False
