@@ -119,20 +119,8 @@ class KubeCluster:
 
     async def create(self, manifest: Manifest) -> None:
         """Create an object that never changes; one that exists and is ours is fine."""
-        kind, namespace, name = ref_of(manifest)
-        path = KINDS[kind].path(namespace)
-        try:
-            answer = await self._api.request(
-                "POST", path, body=manifest, fieldManager=names.FIELD_MANAGER
-            )
-        except ClusterError as error:
-            _raise_refusal((kind, namespace, name), error)
-            if error.status != HTTPStatus.CONFLICT:
-                raise
-            answer = await self._api.request("GET", KINDS[kind].path(namespace, name))
-            if owner_uid(answer) != owner_uid(manifest):
-                raise _taken((kind, namespace, name)) from error
-        if kind == "Job":
+        answer = await self._create(manifest)
+        if manifest["kind"] == "Job":
             self._mirror.put(answer)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
@@ -164,17 +152,7 @@ class KubeCluster:
         _, namespace, name = ref_of(secret)
         found = None if new else await self._find("Secret", namespace, name)
         if found is None:
-            try:
-                found = await self._api.request(
-                    "POST",
-                    KINDS["Secret"].path(namespace),
-                    body=secret,
-                    fieldManager=names.FIELD_MANAGER,
-                )
-            except ClusterError as error:
-                if error.status != HTTPStatus.CONFLICT:
-                    raise
-                found = await self._api.request("GET", KINDS["Secret"].path(namespace, name))
+            found = await self._create(secret)
         if owner_uid(found) != server.uid:
             raise _taken(("Secret", namespace, name))
         key = read_control_key(found)
@@ -242,6 +220,27 @@ class KubeCluster:
         )
 
     # ---- inside ---------------------------------------------------------------------------
+
+    async def _create(self, manifest: Manifest) -> Body:
+        """Return an object that was made, or was there already and is this owner's."""
+        ref = ref_of(manifest)
+        kind, namespace, name = ref
+        try:
+            created: Body = await self._api.request(
+                "POST",
+                KINDS[kind].path(namespace),
+                body=manifest,
+                fieldManager=names.FIELD_MANAGER,
+            )
+        except ClusterError as error:
+            _raise_refusal(ref, error)
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            there: Body = await self._api.request("GET", KINDS[kind].path(namespace, name))
+            if owner_uid(there) != owner_uid(manifest):
+                raise _taken(ref) from error
+            return there
+        return created
 
     async def _find(self, kind: str, namespace: str, name: str) -> Body | None:
         try:

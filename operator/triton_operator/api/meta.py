@@ -23,7 +23,7 @@ from triton_operator.api.rules import RULES_LATER, Rule, Schema, add_validations
 from triton_operator.errors import InvalidSpecError
 
 MAX_OBJECT_NAME: Final = 40
-"""Longest name of a server or model: children add ``-headless``, ``-sync-<hash>``, pod hashes."""
+"""Longest name of a server or model: children add ``-manifest-<digest>``, pods their hashes."""
 SERVER_NAME_PATTERN: Final = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
 """A server gives its name to its Service, whose name is a DNS label."""
 

@@ -3,7 +3,7 @@
 One line of JSON per event on stdout, the outcome as the container's termination message.
 
 Exit codes: 0 the work is done, even if models failed for good, which the outcome tells; 1 running
-again may mend something, so the Job does; 2 the command or the manifest is unusable.
+again may mend something, which the operator decides; 2 the command or the manifest is unusable.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def _refuse(message: str) -> int:
 
 def _print_event(event: Event) -> None:
     sys.stdout.write(f"{event.to_json()}\n")
-    sys.stdout.flush()  # the operator follows the log
+    sys.stdout.flush()  # a person may follow the log
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@
   - ChecksumMismatchError      the content is not what was asked for
   - GenerationMissingError     a link asks for what is neither on the claim nor in the manifest
   - SourceUnreachableError     ┐
-  - InsufficientSpaceError     ├ transient: the Job fails, Kubernetes starts it again
+  - InsufficientSpaceError     ├ transient: the operator soon tries again
   - WriteFailedError           ┘
 """
 
