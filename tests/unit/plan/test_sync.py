@@ -8,7 +8,7 @@ import pytest
 from tests.unit.plan.values import NOW, later
 from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
-from triton_operator.repository.outcome import Failure, encode_outcome
+from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 
 GONE = Failure("SourceNotFound", "no such file")
 AWAY = Failure("SourceUnreachable", "no answer")
@@ -23,7 +23,7 @@ def finished(sequence: int = 1, manifest: str = "aa", **fields: Any) -> SyncJob:
 
 
 def report(sequence: int = 1, manifest: str = "aa", **failed: Failure) -> Pod:
-    text = encode_outcome(manifest, failed)
+    text = encode_outcome(manifest, Outcome(failed))
     return pod(sequence, finished=True, exit_code=0, termination_message=text)
 
 

@@ -19,7 +19,7 @@ from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
 from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.repository.manifest import Manifest as Repository
-from triton_operator.repository.outcome import Failure, encode_outcome
+from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 from triton_operator.settings import Settings
 
 Body = dict[str, Any]
@@ -238,8 +238,10 @@ class World:
         async with self._write("event", (kind, meta.namespace, meta.name)):
             self.events.append((meta.name, event))
 
-    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
-        body = self.objects[("Pod", namespace, pod)]
+    async def read_log(
+        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+    ) -> str:
+        body = self.objects[("Pod", namespace, pod.name)]
         process = self.triton.processes.get(body["metadata"]["uid"])
         return "\n".join(process.log) if process else ""
 
@@ -347,7 +349,7 @@ class World:
             for key, generation in claim.generations.items()
             if key in needed or key[0] not in objects
         }
-        return encode_outcome(manifest.digest(), failed)
+        return encode_outcome(manifest.digest(), Outcome(failed))
 
     def _run_deployment(self, deployment: Body) -> None:
         name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
