@@ -130,8 +130,9 @@ class ServerReconciler:
             refusals={},
         )
         this = await self._loader.load(this)
-        await self._reporter.report(this)
-        return self._next(this)
+        untold = await self._reporter.report(this)
+        pause = self._next(this)
+        return pause if untold is None else min(pause, untold)
 
     async def _drop_headless_service(self, world: ServerWorld, children: Children) -> None:
         server = children.deployment["metadata"]

@@ -13,12 +13,20 @@ from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.metadata import Manifest
 from triton_operator.errors import NameTakenError, OperatorError
-from triton_operator.observed import ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
+from triton_operator.observed import (
+    COMPONENT_SYNC,
+    ModelRecord,
+    Pod,
+    ServerRecord,
+    ServerWorld,
+    SyncJob,
+)
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
 from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.repository.manifest import Manifest as Repository
+from triton_operator.repository.outcome import Event as JobEvent
 from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 from triton_operator.settings import Settings
 
@@ -50,6 +58,10 @@ class World:
         """Answers to a verb on a kind."""
         self.missing_claims: set[str] = set()
         self.stuck_jobs = False
+        self.copying: list[JobEvent] | None = None
+        """While this is set, Jobs run on; it is their log."""
+        self.log_reads: list[str] = []
+        """The pods whose log was read."""
         self.moment = 0
         """Moments before and after every call that changes the cluster or a pod."""
         self.kill_at: int | None = None
@@ -241,6 +253,9 @@ class World:
     async def read_log(
         self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
     ) -> str:
+        self.log_reads.append(pod.name)
+        if pod.component == COMPONENT_SYNC:
+            return "\n".join(event.to_json() for event in self.copying or ())
         body = self.objects[("Pod", namespace, pod.name)]
         process = self.triton.processes.get(body["metadata"]["uid"])
         return "\n".join(process.log) if process else ""
@@ -302,6 +317,11 @@ class World:
             pod["status"]["conditions"] = [
                 {"type": "PodScheduled", "status": "False", "message": message}
             ]
+            return
+        if self.copying is not None:
+            since = pod["status"].setdefault("startTime", self.now.isoformat())
+            state = {"running": {"startedAt": since}}
+            pod["status"] |= {"containerStatuses": [{"name": "sync", "state": state}]}
             return
         volumes = job["spec"]["template"]["spec"]["volumes"]
         config_map = next(v["configMap"]["name"] for v in volumes if "configMap" in v)
