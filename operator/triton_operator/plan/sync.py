@@ -28,6 +28,8 @@ _LOG_SECONDS = 3.0
 """How long a Job runs before its log is worth a look: most are over sooner."""
 _POD_SECONDS = 10.0
 """How long it may take until a Job has a pod."""
+_START_SECONDS = 60.0
+"""How long it may take until that pod runs."""
 _KILLED = 137
 
 
@@ -111,17 +113,23 @@ def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
 
 
 def _judge_running(job: SyncJob, pod: Pod | None, now: datetime) -> SyncPlan:
-    if pod is None:
-        left = _left(_POD_SECONDS, job.created_at, now)
-        told = f"no pod was made for it; kubectl describe job {job.name} tells why"
-        message = told if left <= 0 else ""
-        return SyncPlan(SyncState.RUNNING, message, retry_in=left if left > 0 else None)
-    if pod.running:
+    if pod is not None and pod.running:
         left = _left(_LOG_SECONDS, parse_time(pod.started_at), now)
         if left > 0:
             return SyncPlan(SyncState.RUNNING, retry_in=left)
         return SyncPlan(SyncState.RUNNING, log=pod)
-    return SyncPlan(SyncState.RUNNING, explain_waiting((pod,), now=now))
+    if pod is not None and (said := explain_waiting((pod,), now=now)):
+        return SyncPlan(SyncState.RUNNING, said)
+    # The reason is told by Events only, which this operator does not read.
+    left = _left(_POD_SECONDS if pod is None else _START_SECONDS, job.created_at, now)
+    if left > 0:
+        return SyncPlan(SyncState.RUNNING, retry_in=left)
+    message = (
+        f"no pod was made for it; kubectl describe job {job.name} tells why"
+        if pod is None
+        else f"its pod waits, for a volume perhaps; kubectl describe pod {pod.name} tells why"
+    )
+    return SyncPlan(SyncState.RUNNING, message)
 
 
 def _left(patience: float, since: datetime | None, now: datetime) -> float:

@@ -101,6 +101,13 @@ CASES: dict[str, tuple[SyncJob, Pod | None, float, Told]] = {
     ),
     "no pod yet": (JOB, None, 9, Told("Syncing", "being written", failure=False)),
     "no pod": (JOB, None, 11, Told("SyncBlocked", "kubectl describe job sync-1", failure=False)),
+    "a volume that takes its time": (
+        JOB, job_pod(waiting="ContainerCreating"), 59, Told("Syncing", "being", failure=False),
+    ),
+    "a volume that never comes": (
+        JOB, job_pod(waiting="ContainerCreating"), 61,
+        Told("SyncBlocked", "kubectl describe pod sync-1-x", failure=False),
+    ),
     "out of memory": (
         *ended(exit_code=137, exit_reason="OOMKilled", memory_limit="1Gi"), 0,
         Told("SyncFailed", "out of memory and was killed (exit code 137): its memory limit is 1Gi"),
