@@ -78,7 +78,7 @@ def test_the_status_tells_how_far_a_big_file_is_and_what_it_was(world: World) ->
         "sha256": sha256(bytes(SIZE)).hexdigest(),
         "bytes": SIZE,
     }
-    assert "artifacts" not in world.status("TritonModel", "inline")
+    assert world.status("TritonModel", "inline")["artifacts"] == []
     failed = world.wait_condition("TritonModel", "gone", "Synced", "False")
     assert failed["reason"] == "SourceNotFound"
     assert world.status("TritonModel", "gone")["lastFailure"]["reason"] == "SourceNotFound"
