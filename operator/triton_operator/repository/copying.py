@@ -55,7 +55,7 @@ class Copying:
             if event.object is None or event.uri is None or model is None:
                 return
             match event.event:
-                case "progress":
+                case "fetching" | "progress":
                     self._take(model, event.uri, done=event.bytes, total=event.total)
                 case "fetched" | "reused":
                     self._take(model, event.uri, done=event.bytes, total=event.bytes)

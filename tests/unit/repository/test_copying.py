@@ -53,6 +53,14 @@ def test_what_goes_on_is_told_now_and_then() -> None:
     assert [each.event for each in told.events].count("progress") == 4
 
 
+def test_what_an_earlier_run_left_counts_from_the_start() -> None:
+    told = Told()
+    told.copying.expect("m", files(a=100))
+    told.now += REPORT_SECONDS
+    told.copying(Event("fetching", "m", "a", 60, 100))
+    assert told.copied() == [(0, 100), (60, 100)]
+
+
 def test_the_end_of_the_log_tells_it_even_of_a_crowd_of_small_files() -> None:
     told = Told()
     crowd = {f"file{number}": 1 for number in range(1000)}
