@@ -52,7 +52,11 @@ class Pod:
     """``Reason: message`` of a container that cannot start."""
     finished: bool = False
     exit_code: int | None = None
+    exit_reason: str = ""
+    """Why its container, or the whole pod, ended: ``OOMKilled``, ``Evicted: …``."""
     termination_message: str = ""
+    memory_limit: str = ""
+    """Of our container, as a Kubernetes quantity."""
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -72,6 +76,15 @@ class Pod:
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
         ended = state.get("terminated") or {}
+        spec = (body.get("spec") or {}).get("containers") or ()
+        limits: Mapping[str, Any] = next(
+            (
+                (each.get("resources") or {}).get("limits") or {}
+                for each in spec
+                if each.get("name") == container.get("name")
+            ),
+            {},
+        )
         scheduled = conditions.get("PodScheduled", {})
         refused = scheduled.get("status") == "False"
         return cls(
@@ -86,11 +99,15 @@ class Pod:
             terminating="deletionTimestamp" in meta,
             started_at=(state.get("running") or {}).get("startedAt", ""),
             unschedulable=scheduled.get("message", "unschedulable") if refused else "",
-            unschedulable_since=_time(scheduled.get("lastTransitionTime")) if refused else None,
+            unschedulable_since=parse_time(scheduled.get("lastTransitionTime"))
+            if refused
+            else None,
             waiting=_reason_and_message(waiting) if waiting else "",
             finished=status.get("phase") in ("Succeeded", "Failed"),
             exit_code=ended.get("exitCode"),
+            exit_reason=_reason_and_message(status) or ended.get("reason", ""),
             termination_message=ended.get("message", ""),
+            memory_limit=str(limits.get("memory", "")),
         )
 
 
@@ -105,6 +122,7 @@ class SyncJob:
     complete: bool = False
     failed: bool = False
     terminating: bool = False
+    created_at: datetime | None = None
     finished_at: datetime | None = None
     message: str = ""
 
@@ -123,7 +141,8 @@ class SyncJob:
             complete="Complete" in ended,
             failed="Failed" in ended,
             terminating="deletionTimestamp" in meta,
-            finished_at=_time(final.get("lastTransitionTime")),
+            created_at=parse_time(meta.get("creationTimestamp")),
+            finished_at=parse_time(final.get("lastTransitionTime")),
             message=_reason_and_message(final) if final else "",
         )
 
@@ -320,7 +339,8 @@ def _number(value: str | None) -> int:
     return int(value) if value and value.isdigit() else 0
 
 
-def _time(value: str | None) -> datetime | None:
+def parse_time(value: str | None) -> datetime | None:
+    """Return a time as the API writes it; None for an empty one."""
     return datetime.fromisoformat(value) if value else None
 
 

@@ -61,8 +61,10 @@ class Cluster(Protocol):
     async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
         """Attach an Event to an object; one that cannot be written is only logged."""
 
-    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
-        """Return what a pod logged in the last seconds."""
+    async def read_log(
+        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+    ) -> str:
+        """Return the last lines that a pod's container of ours logged, none older than that."""
 
 
 class ModelServers(Protocol):

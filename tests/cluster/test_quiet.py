@@ -17,8 +17,7 @@ pytestmark = [
     ),
 ]
 
-MOST_WRITES = 13
-"""12, and one more status where the files are on the claim long before the pod is ready."""
+MOST_WRITES = 12
 SETTLED_SECONDS = 65
 """More than the time after which the operator checks everything again."""
 

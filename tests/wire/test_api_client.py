@@ -19,6 +19,7 @@ from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.desired.control_key import read_control_key
 from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
+from triton_operator.observed import Pod
 from triton_operator.plan.events import Event
 
 Body = dict[str, Any]
@@ -458,8 +459,20 @@ async def test_no_pass_fails_for_want_of_an_event(
     assert any("Serving" in record.getMessage() for record in caplog.records)
 
 
-async def test_a_log_is_read_of_the_server_only(server: ApiServer, cluster: KubeCluster) -> None:
-    assert await cluster.read_log("team", "vision-1", seconds=0) == "a log"
+async def test_a_log_is_read_of_our_own_container_only(
+    server: ApiServer, cluster: KubeCluster
+) -> None:
+    assert await cluster.read_log("team", Pod("vision-1"), seconds=0) == "a log"
 
-    limits = {"tailLines": "5000", "limitBytes": "2000000"}
-    assert server.queries == [{"container": "triton", "sinceSeconds": "1", **limits}]
+    sync = Pod("vision-1", component="sync")
+    assert await cluster.read_log("team", sync, lines=100) == "a log"
+
+    assert server.queries == [
+        {
+            "container": "triton",
+            "sinceSeconds": "1",
+            "tailLines": "5000",
+            "limitBytes": "2000000",
+        },
+        {"container": "sync", "tailLines": "100", "limitBytes": "2000000"},
+    ]

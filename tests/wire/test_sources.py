@@ -18,6 +18,7 @@ import triton_operator
 from triton_operator.adapters.claims import ClaimSources
 from triton_operator.adapters.sources import HttpSources, open_sources
 from triton_operator.cli.sync import run_sync
+from triton_operator.plan.sync_log import read_sync_log
 from triton_operator.repository.manifest import (
     Generation,
     Link,
@@ -380,15 +381,39 @@ def test_the_job_serves_a_folder_of_a_claim(tmp_path, models, capsys) -> None:
     assert outcome.failed == {}
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["event"] for each in events] == [
-        "fetching", "fetched", "fetching", "fetched", "built", "linked", "done",
+        "copied", "fetching", "fetched", "fetching", "fetched", "built", "linked", "done",
     ]  # fmt: skip
-    assert events[1] == {
+    # The total is known before the first byte.
+    assert events[0] == {"event": "copied", "object": "bert", "bytes": 0, "total": 2}
+    assert events[2] == {
         "event": "fetched",
         "object": "bert",
         "uri": "pvc://models/bert/model.py",
         "bytes": 1,
-        "seconds": events[1]["seconds"],
+        "seconds": events[2]["seconds"],
+        "sha256": hashlib.sha256(b"1").hexdigest(),
     }
+    (artifact,) = outcome.artifacts["bert"]
+    assert (artifact.version, artifact.uri, artifact.bytes) == (1, "pvc://models/bert/", 2)
+
+
+def test_artifacts_that_do_not_fit_into_the_outcome_are_in_the_log(
+    tmp_path: Path, models: Path, capsys
+) -> None:
+    versions = tuple(
+        VersionContent(number, SourceRef("pvc://models/bert/model.py")) for number in range(1, 65)
+    )
+    bert = Generation("bert", "aa", "config", {}, versions)
+    manifest = Manifest("vision", (bert,), (Link("bert", "bert", "aa"),))
+
+    assert Job(tmp_path).run(manifest, f"models={models}") == 0
+
+    outcome = decode_outcome((tmp_path / "log").read_text())
+    assert outcome is not None
+    assert (outcome.manifest, outcome.artifacts) == (manifest.digest(), None)
+    found = read_sync_log(capsys.readouterr().out).artifacts["bert"]
+    assert [each.version for each in found] == list(range(1, 65))
+    assert {each.sha256 for each in found} == {hashlib.sha256(b"1").hexdigest()}
 
 
 def test_the_claims_own_files_are_copied_not_tied(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
   resources: [pods]
   verbs: [list, watch]
 - apiGroups: [""]
-  resources: [pods/log]  # Why Triton refused a model is told by its log only.
+  resources: [pods/log]  # They alone tell why Triton refused a model, and how far a sync Job is.
   verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]

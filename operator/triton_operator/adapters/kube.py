@@ -21,13 +21,21 @@ from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.control_key import build_control_key, read_control_key
 from triton_operator.desired.metadata import Manifest
 from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
-from triton_operator.observed import Body, ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
+from triton_operator.observed import (
+    COMPONENT_SYNC,
+    Body,
+    ModelRecord,
+    Pod,
+    ServerRecord,
+    ServerWorld,
+    SyncJob,
+)
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 
 _CHILDREN = frozenset({"Deployment", "Service", "PersistentVolumeClaim"})
 _NOTE_BYTES = 1024
-_LOG_LINES, _LOG_BYTES = 5_000, 2_000_000
+_LOG_BYTES = 2_000_000
 _KEY_SECONDS = 300.0
 """How long a control key is taken for known; then its Secret is looked at again."""
 _SERVICES_AT_ONCE = 8
@@ -207,16 +215,19 @@ class KubeCluster:
             level = logging.DEBUG if error.is_expected else logging.WARNING
             _logger.log(level, "Event %s for %s: %s", event.reason, meta.name, error)
 
-    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
-        """Return what a pod's server logged in the last seconds."""
-        path = KINDS["Pod"].path(namespace, pod, subresource="log")
+    async def read_log(
+        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+    ) -> str:
+        """Return the last lines that a pod's container of ours logged, none older than that."""
+        of_job = pod.component == COMPONENT_SYNC
+        since = {"sinceSeconds": str(max(1, seconds))} if seconds is not None else {}
         return await self._api.read(
             "GET",
-            path,
-            container=names.CONTAINER_TRITON,
-            sinceSeconds=max(1, seconds),
-            tailLines=_LOG_LINES,
-            limitBytes=_LOG_BYTES,
+            KINDS["Pod"].path(namespace, pod.name, subresource="log"),
+            container=names.CONTAINER_SYNC if of_job else names.CONTAINER_TRITON,
+            tailLines=str(lines),
+            limitBytes=str(_LOG_BYTES),
+            **since,
         )
 
     # ---- inside ---------------------------------------------------------------------------

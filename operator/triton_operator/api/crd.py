@@ -35,6 +35,7 @@ def build_crds() -> dict[str, dict[str, Any]]:
             _column("Loaded", ".status.loaded", "Pods that serve this config, of all ready ones"),
             _column("Versions", ".status.versions", "Versions that are served"),
             _column("Reason", f"{_READY}.reason", "Why the model is, or is not, ready"),
+            _column("Sync", ".status.sync.progress", "How far the copying of its files is"),
             _AGE,
         ),
     )

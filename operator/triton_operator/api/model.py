@@ -23,6 +23,7 @@ from triton_operator.api.rules import Rule, Schema
 from triton_operator.api.server import TritonServerSpec
 from triton_operator.names import MODEL_NAME_PATTERN
 
+MAX_VERSIONS = 64
 _URI = "^(https://[!-.0-~]+|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?)/[!-~]+$"
 
 Files = Annotated[
@@ -153,7 +154,7 @@ class TritonModelSpec(Resource):
     """The text of a config.pbtxt, instead of config."""
     versions: Annotated[
         tuple[ModelVersion, ...],
-        Field(max_length=64),
+        Field(max_length=MAX_VERSIONS),
         Schema({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]}),
         Rule(
             cel=None,
@@ -239,6 +240,22 @@ class SyncProgress(Observed):
     """Bytes that are there."""
     bytes_total: int | None = None
     """Bytes that there will be, where the source says."""
+    progress: str = ""
+    """The same for people, as "61% of 2.0 GiB"."""
+
+
+class Artifact(Observed):
+    """What arrived from the source of a version."""
+
+    version: int
+    """Number of the version."""
+    uri: str = ""
+    """Where it came from, without credentials."""
+    sha256: str = ""
+    """SHA-256 of the file; of a folder, that of the lines that sha256sum prints for its files in
+    the order of their paths."""
+    bytes: int = 0
+    """Size of the file, or of all files of the folder."""
 
 
 class TritonModelStatus(Observed):
@@ -271,7 +288,9 @@ class TritonModelStatus(Observed):
     last_failure: LastFailure | None = None
     """The last thing that went wrong."""
     sync: SyncProgress | None = None
-    """How far the copying of files is, while it runs."""
+    """How far the copying of files is, while it runs for longer than some seconds."""
+    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MAX_VERSIONS)] = ()
+    """What the versions with a source were made of; of the last generation that was written."""
 
 
 class TritonModel(CustomObject):

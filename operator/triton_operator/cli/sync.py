@@ -15,7 +15,7 @@ from triton_operator.adapters.sources import open_sources
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.materialize import materialize
-from triton_operator.repository.outcome import Event, encode_outcome
+from triton_operator.repository.outcome import Event, Outcome, decode_outcome, encode_outcome
 
 EXIT_DONE = 0
 EXIT_TRANSIENT = 1
@@ -34,9 +34,10 @@ def run_sync(arguments: Sequence[str]) -> int:
         outcome = materialize(options.root, manifest, sources, _print_event)
     except InvalidSpecError as error:
         return _refuse(str(error))
-    # What did not come to its end has no outcome, but a reason: the operator then takes nothing
-    # for written.
-    text = outcome.problem or encode_outcome(manifest.digest(), outcome.failed)
+    text = encode_outcome(manifest.digest(), outcome)
+    told = decode_outcome(text)
+    if told is None or told.artifacts is None:
+        _print_artifacts(outcome)
     if options.termination_log is not None:
         try:
             options.termination_log.write_text(text, encoding="utf-8")
@@ -48,6 +49,22 @@ def run_sync(arguments: Sequence[str]) -> int:
 def _refuse(message: str) -> int:
     sys.stderr.write(f"triton-operator sync: {message}\n")
     return EXIT_UNUSABLE
+
+
+def _print_artifacts(outcome: Outcome) -> None:
+    """Tell by the log what does not fit into the outcome."""
+    for name, artifacts in outcome.artifacts.items():
+        for each in artifacts:
+            _print_event(
+                Event(
+                    "artifact",
+                    name,
+                    each.uri,
+                    each.bytes,
+                    sha256=each.sha256,
+                    version=each.version,
+                )
+            )
 
 
 def _print_event(event: Event) -> None:

@@ -34,6 +34,13 @@ def find_events(
     return (Event("Warning", new.reason, new.message),)
 
 
+def is_passing(before: TritonModelStatus, after: TritonModelStatus) -> bool:
+    """Return whether all that is new is that a model waits for a pod, no more for its files."""
+    waits = tuple(ready.reason if (ready := _ready(each)) else "" for each in (before, after))
+    news = {"conditions": after.conditions, "sync": after.sync, "artifacts": after.artifacts}
+    return waits == ("Syncing", "NoReadyPods") and before.model_copy(update=news) == after
+
+
 def _ready(status: TritonModelStatus | TritonServerStatus) -> Condition | None:
     return next((c for c in status.conditions if c.type == ConditionType.READY), None)
 

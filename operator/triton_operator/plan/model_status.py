@@ -11,6 +11,12 @@ from triton_operator.plan.acceptance import Rejected
 from triton_operator.plan.loads import serves
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.sync import SyncPlan, SyncState
+from triton_operator.plan.sync_status import (
+    SYNC_BLOCKED,
+    find_artifacts,
+    find_problem,
+    find_progress,
+)
 
 _HTTP_PORT, _GRPC_PORT = 8000, 8001
 
@@ -84,9 +90,10 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     everywhere = bool(current) and len(serving) == len(current)
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
+    synced = _synced(plan, seen, kept, everywhere=everywhere)
     findings: tuple[_Finding, ...] = (
         _accepted(plan, kept),
-        _synced(plan, seen, everywhere),
+        synced,
         _loaded(plan, seen, _Count(len(serving), kept, len(current)), failure, done=up_to_date),
     )
     ready = next((f for f in findings if not f.good), None)
@@ -110,8 +117,11 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         versions=_versions(plan, current),
         urls=_urls(plan.folder, seen),
         transition=_transition(plan, failure, up_to_date=up_to_date),
-        last_failure=failure or before.last_failure,
-        sync=None,
+        last_failure=failure
+        or (None if synced.good else _sync_failure(plan, seen, now))
+        or before.last_failure,
+        sync=None if synced.good else find_progress(plan, seen.sync),
+        artifacts=find_artifacts(plan, seen.sync),
     )
 
 
@@ -143,18 +153,16 @@ def _accepted(plan: ModelPlan, kept: int) -> _Finding:
     return _Finding(ConditionType.ACCEPTED, True, "Valid")
 
 
-def _synced(plan: ModelPlan, seen: Assessment, everywhere: bool) -> _Finding:
+def _synced(plan: ModelPlan, seen: Assessment, kept: int, *, everywhere: bool) -> _Finding:
     sync = seen.sync
     if everywhere or plan.refusal is not None:
         # What a pod serves, or has tried, must have been on the claim.
         return _Finding(ConditionType.SYNCED, True, "Synced")
-    if known := sync.failures.get(plan.object):
-        return _Finding(ConditionType.SYNCED, False, known.reason, known.message)
-    match sync.state:
-        case SyncState.DONE:
-            return _Finding(ConditionType.SYNCED, True, "Synced")
-        case SyncState.FAILED:
-            return _Finding(ConditionType.SYNCED, False, "SyncFailed", sync.message)
+    if problem := find_problem(plan, sync):
+        rest = "; what was served before keeps serving" if kept else ""
+        return _Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
+    if sync.state is SyncState.DONE:
+        return _Finding(ConditionType.SYNCED, True, "Synced")
     before = {c.type: c for c in plan.record.status.conditions}.get(ConditionType.SYNCED)
     if sync.retrying and before is not None and before.status == "False":
         # The same failure is being tried again: not news until it ends.
@@ -162,6 +170,17 @@ def _synced(plan: ModelPlan, seen: Assessment, everywhere: bool) -> _Finding:
     message = "its files are being written to the repository"
     detail = f"{message}: {sync.message}" if sync.message else message
     return _Finding(ConditionType.SYNCED, False, "Syncing", detail)
+
+
+def _sync_failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:
+    """Return why the wanted generation could not be written, dated when it was first seen."""
+    problem = find_problem(plan, seen.sync)
+    if problem is None or problem.reason == SYNC_BLOCKED or plan.wanted is None:
+        return None
+    failure = LastFailure(
+        reason=problem.reason, message=problem.message, time=now, config_hash=plan.wanted
+    )
+    return _dated(plan, failure)
 
 
 def _loaded(
@@ -195,10 +214,14 @@ def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | 
     failure = LastFailure(
         reason=refusal.reason, message=refusal.message, time=now, config_hash=plan.wanted
     )
+    return _dated(plan, failure)
+
+
+def _dated(plan: ModelPlan, failure: LastFailure) -> LastFailure:
+    """Return the failure that the status tells already, if it is the same."""
     before = plan.record.status.last_failure
-    if before is not None and before.model_copy(update={"time": now}) == failure:
-        return before
-    return failure
+    same = before is not None and before.model_copy(update={"time": failure.time}) == failure
+    return before if before is not None and same else failure
 
 
 def _transition(plan: ModelPlan, failure: LastFailure | None, *, up_to_date: bool) -> str:

@@ -6,18 +6,31 @@ changed the claim after it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from triton_operator.observed import Pod, SyncJob
+from triton_operator.observed import Pod, SyncJob, parse_time
 from triton_operator.plan.pods import explain_waiting
+from triton_operator.plan.sync_log import Copied
+from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import Failure, decode_outcome
 
 _RETRY_SECONDS = (15.0, 600.0)
 """First and longest pause before a sync is tried again that may succeed by itself."""
 _MENDED_SECONDS = (300.0, 3600.0)
 """The same for failures that somebody has to mend: nothing there, not allowed, not the file."""
+
+
+_GATHERING_SECONDS = 0.3
+"""How long the first Job of a server waits for models that are applied together with it."""
+_LOG_SECONDS = 3.0
+"""How long a Job runs before its log is worth a look: most are over sooner."""
+_POD_SECONDS = 10.0
+"""How long it may take until a Job has a pod."""
+_START_SECONDS = 60.0
+"""How long it may take until that pod runs."""
+_KILLED = 137
 
 
 class SyncState(StrEnum):
@@ -38,26 +51,45 @@ class SyncPlan:
 
     state: SyncState
     message: str = ""
+    """Why nothing is written, while a Job runs; what went wrong with it, if it failed."""
+    reason: str = "SyncFailed"
+    """The same in one word, of a Job that failed."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """Why a model could not be made, by name of the ``TritonModel``."""
+    copied: Mapping[str, Copied] = field(default_factory=dict)
+    """How far the files of a model are, by its name, while they are copied."""
+    artifacts: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
+    """What each model that is linked was made of, by its name, as far as that is known."""
+    log: Pod | None = None
+    """The pod of the Job, where its log tells more than this."""
     start: SyncJob | None = None
     """The Job to make, as it will be seen."""
     stop: tuple[SyncJob, ...] = ()
     """Jobs that have nothing to say any more."""
     retry_in: float | None = None
-    """Seconds until what failed is to be tried again."""
+    """Seconds until there is something to do though nothing happened."""
     retrying: bool = False
     """The Job that runs, or is to start, repeats one that failed."""
 
 
 def plan_sync(
-    digest: str, jobs: Iterable[SyncJob], pods: Iterable[Pod], *, now: datetime
+    digest: str,
+    jobs: Iterable[SyncJob],
+    pods: Iterable[Pod],
+    *,
+    now: datetime,
+    gathering: bool = False,
 ) -> SyncPlan:
-    """Return how far the claim is from the manifest of this digest, and what to do."""
+    """Return how far the claim is from the manifest of this digest, and what to do.
+
+    While the models of a new server are ``gathering``, its first Job waits for them a moment.
+    """
     by_job = {pod.job: pod for pod in pods if pod.job}
     ordered = sorted(jobs, key=lambda job: job.sequence)
     superseded = tuple(job for job in ordered[:-1] if not job.terminating)
     if not ordered:
+        if gathering:
+            return SyncPlan(SyncState.WAITING, retry_in=_GATHERING_SECONDS)
         return _start(digest, sequence=1, attempt=0, stop=())
     latest = ordered[-1]
     pod = by_job.get(latest.name)
@@ -69,9 +101,8 @@ def plan_sync(
             return SyncPlan(SyncState.WAITING, "an older sync is being stopped", stop=stop)
         return _start(digest, sequence=latest.sequence + 1, attempt=0, stop=stop)
     if running:
-        message = explain_waiting((pod,), now=now) if pod else ""
-        retrying = latest.attempt > 0
-        return SyncPlan(SyncState.RUNNING, message, stop=superseded, retrying=retrying)
+        plan = _judge_running(latest, pod, now)
+        return replace(plan, stop=superseded, retrying=latest.attempt > 0)
     return _judge_finished(digest, latest, pod, superseded, now)
 
 
@@ -81,33 +112,68 @@ def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
     return any(pod.job and missing in pod.unschedulable for pod in pods)
 
 
+def _judge_running(job: SyncJob, pod: Pod | None, now: datetime) -> SyncPlan:
+    if pod is not None and pod.running:
+        left = _left(_LOG_SECONDS, parse_time(pod.started_at), now)
+        if left > 0:
+            return SyncPlan(SyncState.RUNNING, retry_in=left)
+        return SyncPlan(SyncState.RUNNING, log=pod)
+    if pod is not None and (said := explain_waiting((pod,), now=now)):
+        return SyncPlan(SyncState.RUNNING, said)
+    # The reason is told by Events only, which this operator does not read.
+    left = _left(_POD_SECONDS if pod is None else _START_SECONDS, job.created_at, now)
+    if left > 0:
+        return SyncPlan(SyncState.RUNNING, retry_in=left)
+    message = (
+        f"no pod was made for it; kubectl describe job {job.name} tells why"
+        if pod is None
+        else f"its pod waits, for a volume perhaps; kubectl describe pod {pod.name} tells why"
+    )
+    return SyncPlan(SyncState.RUNNING, message)
+
+
+def _left(patience: float, since: datetime | None, now: datetime) -> float:
+    """Return the seconds that are left of a patience."""
+    return patience - (now - since).total_seconds() if since is not None else patience
+
+
 def _judge_finished(
     digest: str, job: SyncJob, pod: Pod | None, superseded: tuple[SyncJob, ...], now: datetime
 ) -> SyncPlan:
     outcome = decode_outcome(pod.termination_message) if pod is not None else None
     if outcome is None or outcome.manifest != digest:
-        state, failures = SyncState.FAILED, {}
         # Somebody removed the pod of a finished Job, or its node went: run it once more to know.
-        message = "the sync finished, but its report is gone" if job.complete else _died(job, pod)
+        gone = "the sync finished, but its report is gone"
+        plan = SyncPlan(SyncState.FAILED, gone if job.complete else _explain_death(job, pod))
+    elif outcome.problem is not None:
+        # What it could not reach it says nothing about, so nothing may be taken for written.
+        plan = SyncPlan(SyncState.FAILED, outcome.problem.message, outcome.problem.reason)
     elif outcome.truncated:
         # Which ones is not known, so nothing may be taken for written.
-        state, failures = SyncState.FAILED, dict(outcome.failed)
-        message = f"{len(failures) + outcome.truncated} models failed; see the log of {job.name}"
-    elif not outcome.failed:
-        return SyncPlan(SyncState.DONE, stop=superseded)
+        count = len(outcome.failed) + outcome.truncated
+        message = f"{count} models failed; see the log of {job.name}"
+        plan = SyncPlan(SyncState.FAILED, message, failures=outcome.failed)
     else:
-        state, failures, message = SyncState.DONE, dict(outcome.failed), ""
+        plan = SyncPlan(
+            SyncState.DONE,
+            failures=outcome.failed,
+            artifacts=outcome.artifacts or {},
+            log=pod if outcome.artifacts is None else None,
+        )
+        if not outcome.failed:
+            return replace(plan, stop=superseded)
+    failures = plan.failures
     ended = job.finished_at or now
     lasting = bool(failures) and not any(failure.transient for failure in failures.values())
     first, longest = _MENDED_SECONDS if lasting else _RETRY_SECONDS
     wait = min(first * 2.0 ** min(job.attempt, 10), longest)
     left = wait - (now - ended).total_seconds()
     if left > 0:
-        return SyncPlan(state, message, failures, stop=superseded, retry_in=left)
+        return replace(plan, stop=superseded, retry_in=left)
     retry = _start(
         digest, sequence=job.sequence + 1, attempt=job.attempt + 1, stop=(*superseded, job)
     )
-    return SyncPlan(state, message, failures, retry.start, retry.stop, retrying=True)
+    return replace(plan, start=retry.start, stop=retry.stop, retrying=True)
 
 
 def _start(digest: str, *, sequence: int, attempt: int, stop: tuple[SyncJob, ...]) -> SyncPlan:
@@ -115,8 +181,21 @@ def _start(digest: str, *, sequence: int, attempt: int, stop: tuple[SyncJob, ...
     return SyncPlan(SyncState.RUNNING, start=job, stop=stop)
 
 
-def _died(job: SyncJob, pod: Pod | None) -> str:
-    exit_code = f" (exit code {pod.exit_code})" if pod and pod.exit_code is not None else ""
-    said = (pod.termination_message if pod else "") or job.message
-    reason = f": {said}" if said else ""
-    return f"the sync Job {job.name} died before it could report{exit_code}{reason}"
+def _explain_death(job: SyncJob, pod: Pod | None) -> str:
+    """Return why a Job ended without a report."""
+    name = f"the sync Job {job.name}"
+    if pod is None:
+        return f"{name} died before it could report{_after_colon(job.message)}"
+    exit_code = f" (exit code {pod.exit_code})" if pod.exit_code is not None else ""
+    if pod.exit_reason == "OOMKilled":
+        limit = f": its memory limit is {pod.memory_limit}" if pod.memory_limit else ""
+        return f"{name} ran out of memory and was killed{exit_code}{limit}"
+    ended = pod.exit_reason if pod.exit_reason not in ("Error", "Completed") else ""
+    if pod.exit_code == _KILLED and not ended:
+        ended = "something killed it, as happens when its node runs out of memory or goes away"
+    said = pod.termination_message or ended or job.message
+    return f"{name} died before it could report{exit_code}{_after_colon(said)}"
+
+
+def _after_colon(text: str) -> str:
+    return f": {text}" if text else ""

@@ -178,7 +178,7 @@ class Loader:
         seconds = int((self._now() - started).total_seconds()) + 5
         try:
             log = await self._cluster.read_log(
-                this.record.meta.namespace, action.pod.name, seconds=seconds
+                this.record.meta.namespace, action.pod, seconds=seconds
             )
         except OperatorError as error:
             log = f"the log could not be read: {error}"

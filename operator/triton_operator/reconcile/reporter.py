@@ -1,5 +1,7 @@
 """Statuses and Events: written when there is something new to say, and only then."""
 
+from datetime import datetime
+
 from triton_operator import names
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
@@ -7,12 +9,15 @@ from triton_operator.desired.deployment import template_revision
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord, ServerWorld, Workload
-from triton_operator.plan.events import find_events
+from triton_operator.plan.events import find_events, is_passing
 from triton_operator.plan.model_status import Assessment, assess_model, report_unserved
 from triton_operator.plan.pods import explain_stuck
 from triton_operator.plan.server_status import assess_server, assess_server_failure
-from triton_operator.ports import Clock, Cluster
+from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.reconcile.state import Pass
+
+_PASSING_SECONDS = 2.0
+"""How long a model may wait for a pod untold: where pods are quick, that saves a write."""
 
 
 class Reporter:
@@ -21,9 +26,15 @@ class Reporter:
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster
         self._now = clock
+        self._passing: dict[Key, datetime] = {}
+        """Since when a model waits for a pod although its status does not say so yet."""
 
-    async def report(self, this: Pass) -> None:
-        """Write the statuses of a server and its models as far as the pass has come."""
+    async def report(self, this: Pass) -> float | None:
+        """Write the statuses of a server and its models as far as the pass has come.
+
+        Return the seconds until there is more to tell, if there may be.
+        """
+        pauses = []
         now = self._now()
         child = ChildNames(this.record.meta.name)
         workload = Workload.parse(
@@ -46,7 +57,7 @@ class Reporter:
         for plan in this.plans:
             if plan.record in this.world.leaving:
                 continue
-            await self.write_model(plan.record, assess_model(plan, seen, now=now))
+            pauses.append(await self.write_model(plan.record, assess_model(plan, seen, now=now)))
         if workload.observed or this.problem:
             # Before its controller has seen the Deployment there is nothing to tell.
             status = assess_server(
@@ -60,6 +71,7 @@ class Reporter:
                 now=now,
             )
             await self._write_server(this.record, status)
+        return min((pause for pause in pauses if pause is not None), default=None)
 
     async def report_failure(
         self, world: ServerWorld, record: ServerRecord, error: OperatorError
@@ -75,18 +87,30 @@ class Reporter:
             report = report_unserved(model, "ServerInvalid", message, now=self._now())
             await self.write_model(model, report)
 
-    async def write_model(self, record: ModelRecord, status: TritonModelStatus) -> None:
-        """Write a model's status and the Events of what is new in it; nothing if nothing is."""
+    async def write_model(self, record: ModelRecord, status: TritonModelStatus) -> float | None:
+        """Write a model's status and the Events of what is new in it; nothing if nothing is.
+
+        Return the seconds after which to come back with what is not worth a write yet.
+        """
         latest = self._cluster.model(record.key)
+        since = self._passing.pop(record.key, None)
         if latest is None or latest.status == status:
-            return
+            return None
         # A pass may take minutes: by now the model may be somebody else's to report.
         moved = latest.server_name != record.server_name or latest.meta.deletion_timestamp
         if moved or latest.status.observed_generation > status.observed_generation:
-            return
+            return None
+        if is_passing(latest.status, status):
+            now = self._now()
+            since = since or now
+            left = _PASSING_SECONDS - (now - since).total_seconds()
+            if left > 0:
+                self._passing[record.key] = since
+                return left
         await self._cluster.write_status(names.KIND_MODEL, record.meta, status)
         for event in find_events(latest.status, status):
             await self._cluster.record_event(names.KIND_MODEL, record.meta, event)
+        return None
 
     async def _write_server(self, record: ServerRecord, status: TritonServerStatus) -> None:
         latest = self._cluster.server((record.meta.namespace, record.meta.name))

@@ -37,7 +37,7 @@ class ServerReconciler:
         self._now = clock
         self._reporter = Reporter(cluster, clock)
         self._loader = Loader(cluster, triton, self._reporter, clock)
-        self._syncer = Syncer(cluster, settings)
+        self._syncer = Syncer(cluster, settings, clock)
         self._releaser = Releaser(cluster, self._syncer, clock)
 
     async def reconcile(self, key: Key) -> float:
@@ -52,6 +52,7 @@ class ServerReconciler:
         world = self._cluster.observe(key)
         record = world.server
         if record is None:
+            self._syncer.forget(key)
             return self._settings.resync_seconds
         present = [model for model in world.models if model.meta.deletion_timestamp is None]
         leaving = tuple(model for model in present if model.leaves(record.meta.name))
@@ -100,7 +101,9 @@ class ServerReconciler:
             probe_model=find_probe_model(record, plans),
         )
         manifest = build_manifest(record.meta.name, plans)
-        sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now)
+        # A server that models share is often applied together with them.
+        gathering = record.owner() is None and not workload.exists
+        sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now, gathering=gathering)
         refusals = await asyncio.gather(
             *(
                 _refusal(self._cluster.apply(each))
@@ -121,14 +124,15 @@ class ServerReconciler:
             children=children,
             problem=problem,
             limit=replicas.limit,
-            sync=sync,
+            sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
             key=key,
             served=await self._loader.observe(pods, key),
             refusals={},
         )
         this = await self._loader.load(this)
-        await self._reporter.report(this)
-        return self._next(this)
+        untold = await self._reporter.report(this)
+        pause = self._next(this)
+        return pause if untold is None else min(pause, untold)
 
     async def _drop_headless_service(self, world: ServerWorld, children: Children) -> None:
         server = children.deployment["metadata"]

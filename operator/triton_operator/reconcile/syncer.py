@@ -1,20 +1,58 @@
-"""The sync Jobs of a server: the one that is wanted is started, the others are stopped."""
+"""The sync Jobs of a server: the one that is wanted is started and followed, others are stopped."""
+
+import asyncio
+import logging
+import math
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
+from triton_operator.errors import OperatorError
+from triton_operator.observed import Pod
 from triton_operator.plan.sync import SyncPlan
-from triton_operator.ports import Cluster
+from triton_operator.plan.sync_log import SyncLog, read_sync_log
+from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.repository.manifest import Manifest
 from triton_operator.settings import Settings
+
+_FOLLOW_SECONDS = 5.0
+"""Time between two looks into the log of a Job that runs."""
+_FOLLOW_LINES, _ALL_LINES = 100, 2_000
+"""Of the log's end, while the Job runs and when it is over."""
+_LOG_TIMEOUT_SECONDS = 3.0
+"""A pass does not wait longer for a node that does not answer."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the log of one Job has told so far."""
+
+    pod: str
+    """Uid."""
+    at: datetime | None = None
+    finished: bool = False
+    """The Job was over when its log was read."""
+    log: SyncLog = field(default_factory=SyncLog)
+
+    def due_in(self, pod: Pod, now: datetime) -> float:
+        """Return the seconds until the log is worth another look."""
+        if self.at is None or self.finished != pod.finished:
+            return 0.0
+        return math.inf if self.finished else _FOLLOW_SECONDS - (now - self.at).total_seconds()
 
 
 class Syncer:
     """Has the claim made what a manifest says."""
 
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Clock) -> None:
         self._cluster = cluster
         self._settings = settings
+        self._now = clock
+        self._heard: dict[Key, _Heard] = {}
 
     async def run(self, server: TritonServer, manifest: Manifest, sync: SyncPlan) -> None:
         """Start and stop the Jobs that the plan says."""
@@ -35,3 +73,39 @@ class Syncer:
             if stopped.manifest != manifest.digest():
                 name = child.manifest(stopped.manifest)
                 await self._cluster.delete("ConfigMap", namespace, name)
+
+    async def follow(self, server: Key, sync: SyncPlan) -> SyncPlan:
+        """Return the plan with what the Job's log adds to it; the log is read now and then."""
+        pod = sync.log
+        if pod is None:
+            self.forget(server)
+            return sync
+        heard = self._heard.get(server)
+        if heard is None or heard.pod != pod.uid:
+            heard = _Heard(pod.uid)
+        if heard.due_in(pod, self._now()) <= 0:
+            heard = self._heard[server] = await self._listen(server[0], pod, heard)
+        if pod.finished:
+            return replace(sync, artifacts=heard.log.artifacts)
+        return replace(
+            sync,
+            copied=heard.log.copied,
+            failures=heard.log.failures,
+            retry_in=heard.due_in(pod, self._now()),
+        )
+
+    def forget(self, server: Key) -> None:
+        """Forget what the log of a server's Job told."""
+        self._heard.pop(server, None)
+
+    async def _listen(self, namespace: str, pod: Pod, heard: _Heard) -> _Heard:
+        """Read the end of a log; one that cannot be read tells nothing new."""
+        lines = _ALL_LINES if pod.finished else _FOLLOW_LINES
+        log = heard.log
+        try:
+            async with asyncio.timeout(_LOG_TIMEOUT_SECONDS):
+                text = await self._cluster.read_log(namespace, pod, lines=lines)
+            log = log.followed_by(read_sync_log(text))
+        except (OperatorError, TimeoutError) as error:
+            _logger.info("the log of %s/%s cannot be read: %s", namespace, pod.name, error)
+        return _Heard(pod.uid, self._now(), pod.finished, log)

@@ -25,7 +25,7 @@ from triton_operator.repository.sources import (
     write_error,
 )
 
-PROGRESS_SECONDS = 5.0
+PROGRESS_SECONDS = 2.0
 
 
 class Blobs:
@@ -55,7 +55,8 @@ class Blobs:
         """
         digest = expected or self._known.get(file.uri)
         if digest and (blob := self._layout.blob(digest)).is_file():
-            self._report(Event("reused", object_, public_uri(file.uri), blob.stat().st_size))
+            size = blob.stat().st_size
+            self._report(Event("reused", object_, public_uri(file.uri), size, sha256=digest))
             return blob
         blob = self._fetch(file, expected, object_)
         self._known[file.uri] = blob.name
@@ -68,7 +69,7 @@ class Blobs:
         try:
             ensure_folder(self._layout.blobs)
             partial = self._staging.new_path()
-            with _FileSink(partial, uri, object_, self._report) as sink:
+            with _FileSink(partial, uri, object_, self._report, size=file.size) as sink:
                 if file.size is not None:
                     sink.expect(file.size)
                 self._sources.fetch(file, sink)
@@ -84,7 +85,8 @@ class Blobs:
         except OSError as error:
             raise write_error(error, uri, needed=file.size, free=None) from error
         seconds = round(time.monotonic() - started, 3)
-        self._report(Event("fetched", object_, uri, sink.position, seconds=seconds))
+        fetched = Event("fetched", object_, uri, sink.position, seconds=seconds, sha256=digest)
+        self._report(fetched)
         return blob
 
     def _publish(self, partial: Path, digest: str) -> Path:
@@ -100,12 +102,20 @@ class Blobs:
 class _FileSink:
     """A file under construction: hashed while it is written, and watched for progress."""
 
-    def __init__(self, path: Path, uri: str, object_: str, report: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        uri: str,
+        object_: str,
+        report: Callable[[Event], None],
+        *,
+        size: int | None,
+    ) -> None:
         self._path = path
         self._uri = uri
         self._object = object_
         self._report = report
-        self._size: int | None = None
+        self._size = size
         self._position = 0
         self._digest = sha256()
         self._reported = time.monotonic()
@@ -123,7 +133,9 @@ class _FileSink:
         return self._position
 
     def expect(self, size: int) -> None:
-        self._size = size
+        if size != self._size:
+            self._size = size
+            self._tell()
         free = free_bytes(self._path.parent)
         needed = size - self._position
         if free is not None and free < needed:
@@ -144,8 +156,7 @@ class _FileSink:
         self._digest.update(chunk)
         self._position += len(chunk)
         if time.monotonic() - self._reported >= PROGRESS_SECONDS:
-            self._reported = time.monotonic()
-            self._report(Event("progress", self._object, self._uri, self._position, self._size))
+            self._tell()
 
     def restart(self) -> None:
         self._file.seek(0)
@@ -157,3 +168,7 @@ class _FileSink:
         """Flush to the disk; return the sha256 of everything written."""
         finish_file(self._file.fileno(), self._path)
         return self._digest.hexdigest()
+
+    def _tell(self) -> None:
+        self._reported = time.monotonic()
+        self._report(Event("progress", self._object, self._uri, self._position, self._size))

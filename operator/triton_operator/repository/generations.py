@@ -2,11 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from triton_operator.repository import disk
+from triton_operator.repository.artifacts import Artifact, folder_digest, write_record
 from triton_operator.repository.blobs import Blobs
+from triton_operator.repository.copying import Copying
 from triton_operator.repository.layout import (
     CONFIG_FILE,
     EMPTY_VERSION,
@@ -41,7 +43,7 @@ class Generations:
         sources: Sources,
         blobs: Blobs,
         *,
-        report: Callable[[Event], None],
+        report: Copying,
     ) -> None:
         self._layout = layout
         self._staging = staging
@@ -66,9 +68,21 @@ class Generations:
         folder = self._staging.new_path()
         disk.make_folder(folder)
         _write_text(folder, {CONFIG_FILE: generation.config, **generation.files})
+        listed = {each.version: self._list_files(each) for each in generation.versions}
+        self._report.expect(generation.object, (f for files in listed.values() for f in files))
+        artifacts = []
         for version in generation.versions:
             name = check_version(version.version)
-            self._build_version(folder / name, final / name, generation.object, version)
+            found = self._build_version(
+                folder / name,
+                final / name,
+                generation.object,
+                version,
+                listed[version.version],
+            )
+            artifacts += [found] if found is not None else []
+        if artifacts:
+            write_record(folder, artifacts)
         if not generation.versions:
             disk.make_folder(folder / check_version(EMPTY_VERSION))
         disk.flush_tree(folder)
@@ -89,39 +103,61 @@ class Generations:
                 continue  # another run removed the empty parent
         raise WriteFailedError(f"{final.parent} is removed as often as it is created")
 
-    def _build_version(
-        self, folder: Path, final: Path, object_: str, version: VersionContent
-    ) -> None:
-        disk.make_folder(folder)
-        files: tuple[SourceFile, ...] = ()
-        expected = None
-        if version.source is not None:
-            files = self._sources.list_files(version.source.uri)
-            expected = version.source.sha256 and check_sha256(version.source.sha256)
-            if expected and [file.uri for file in files] != [version.source.uri]:
-                raise InvalidSourceError(
-                    f"{public_uri(version.source.uri)} is a folder, and a sha256 describes "
-                    "one file: remove the sha256"
-                )
+    def _list_files(self, version: VersionContent) -> tuple[SourceFile, ...]:
+        """Return the files to fetch for a version: those of its source that it does not replace."""
+        check_version(version.version)
+        if version.source is None:
+            check_files(version.files)
+            return ()
+        files = self._sources.list_files(version.source.uri)
+        if version.source.sha256 and [file.uri for file in files] != [version.source.uri]:
+            raise InvalidSourceError(
+                f"{public_uri(version.source.uri)} is a folder, and a sha256 describes "
+                "one file: remove the sha256"
+            )
         check_files([*version.files, *(file.path for file in files)])
+        return tuple(file for file in files if file.path not in version.files)
+
+    def _build_version(
+        self,
+        folder: Path,
+        final: Path,
+        object_: str,
+        version: VersionContent,
+        files: tuple[SourceFile, ...],
+    ) -> Artifact | None:
+        """Fill a version's folder; return what arrived from its source."""
+        disk.make_folder(folder)
         _write_text(folder, version.files)
+        source = version.source
+        if source is None:
+            return None
+        expected = check_sha256(source.sha256) if source.sha256 else None
+        digests: dict[str, str] = {}
+        size = 0
         for file in files:
-            if file.path in version.files:
-                continue
             path = check_path(file.path)
             disk.ensure_folders(folder, (folder / path).parent)
-            self._place(file, expected, folder / path, final / path, object_=object_)
+            digests[file.path], length = self._place(
+                file, expected, folder / path, final / path, object_=object_
+            )
+            size += length
+        single = [file.uri for file in files] == [source.uri]
+        digest = digests[files[0].path] if single else folder_digest(digests)
+        return Artifact(version.version, public_uri(source.uri), digest, size)
 
     def _place(
         self, file: SourceFile, expected: str | None, path: Path, final: Path, *, object_: str
-    ) -> None:
+    ) -> tuple[str, int]:
+        """Make a file appear in the model's folder; return its sha256 and how many bytes it has."""
         for _ in range(_ROUNDS):
             blob = self._blobs.ensure(file, expected, object_)
             try:
+                size = blob.stat().st_size
                 disk.place_blob(blob, path, final)
             except FileNotFoundError:
                 continue  # another run pruned it between our look and our link
-            return
+            return blob.name, size
         raise WriteFailedError(f"{path.name} was removed from the claim while it was being linked")
 
 

@@ -19,6 +19,8 @@ from pathlib import Path, PurePosixPath
 from triton_operator.errors import InvalidSpecError
 
 CONFIG_FILE = "config.pbtxt"
+RECORD_FILE = ".artifacts.json"
+"""What a generation was made of; beside ``config.pbtxt``, where Triton looks at nothing else."""
 EMPTY_VERSION = 1
 """The version folder of a model without any; Triton refuses an ensemble that has none."""
 
@@ -155,6 +157,8 @@ def check_model_files(paths: Iterable[str]) -> None:
         first, *below = check_path(path).parts
         if first == CONFIG_FILE:
             raise InvalidSpecError(f"'{path}' is written by the operator: use the model's config")
+        if first == RECORD_FILE:
+            raise InvalidSpecError(f"'{path}' is written by the operator: give it another name")
         if below and first[0].isdigit():
             # Triton reads folder names with stoll: "3.tmp" would be served as version 3.
             raise InvalidSpecError(f"'{path}' would be read as a version: list it under versions")

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.repository import disk
+from triton_operator.repository.artifacts import Artifact, read_record
 from triton_operator.repository.blobs import Blobs
+from triton_operator.repository.copying import Copying
 from triton_operator.repository.generations import Generations
 from triton_operator.repository.layout import Layout, check_name, link_target, read_link_target
 from triton_operator.repository.manifest import Link, Manifest
@@ -64,10 +66,11 @@ def materialize(
     started = time.monotonic()
     layout = Layout(root)
     staging = disk.Staging(layout.staging, manifest.server)
-    blobs = Blobs(layout, staging, sources, report)
-    generations = Generations(layout, staging, sources, blobs, report=report)
+    copying = Copying(report)
+    blobs = Blobs(layout, staging, sources, copying)
+    generations = Generations(layout, staging, sources, blobs, report=copying)
     run = _Run(layout, manifest, staging, generations, report)
-    problem = ""
+    problem = None
     try:
         if manifest.remove:
             remove_server(layout, manifest, report, clock())
@@ -77,14 +80,14 @@ def materialize(
             run.unlink()
             prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
     except OSError as error:
-        failure = Failure.of(write_error(error, "the claim", needed=None, free=None))
-        report(Event("failed", reason=failure.reason, message=failure.message))
-        problem = f"{failure.reason}: {failure.message}"
+        free = disk.free_bytes(layout.root)
+        problem = Failure.of(write_error(error, "the claim", needed=None, free=free))
+        report(Event("failed", reason=problem.reason, message=problem.message))
     finally:
         staging.close()
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
-    return Outcome(run.failed, blobs.bytes_copied, problem)
+    return Outcome(run.failed, run.read_artifacts(), blobs.bytes_copied, problem)
 
 
 class _Run:
@@ -122,6 +125,13 @@ class _Run:
         for model, target in remove_links(folder, wanted, self._staging).items():
             self.unlinked.add(target)
             self._report(Event("unlinked", target[0], path=self._relative(folder / model)))
+
+    def read_artifacts(self) -> dict[str, tuple[Artifact, ...]]:
+        """Return what is linked now was made of, by object, where it had sources."""
+        folder = self._layout.server(self._manifest.server)
+        links = {link.object: folder / link.model for link in self._manifest.links}
+        records = {name: read_record(link) for name, link in links.items()}
+        return {name: artifacts for name, artifacts in records.items() if artifacts}
 
     def _build_generations(self) -> None:
         for generation in self._manifest.generations:

@@ -5,11 +5,12 @@ bytes: it is made to fit here, because half a JSON text would tell nothing.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from triton_operator.errors import OperatorError
+from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.sources import TRANSIENT_REASONS
 
 TERMINATION_MESSAGE_BYTES = 4096
@@ -20,7 +21,9 @@ EventName = Literal[
     "progress",
     "fetched",
     "reused",
+    "copied",
     "built",
+    "artifact",
     "linked",
     "unlinked",
     "pruned",
@@ -41,6 +44,8 @@ class Event:
     total: int | None = None
     """Bytes that there will be, where the source says so."""
     seconds: float | None = None
+    sha256: str | None = None
+    version: int | None = None
     path: str | None = None
     """Relative to the claim's root."""
     reason: str | None = None
@@ -49,6 +54,27 @@ class Event:
     def to_json(self) -> str:
         """Return one line of JSON without the fields that say nothing."""
         return json.dumps({key: value for key, value in asdict(self).items() if value is not None})
+
+
+def read_events(log: str) -> Iterator[Event]:
+    """Yield the events in a piece of a Job's log, without what is cut off or not ours."""
+    for line in log.splitlines():
+        try:
+            data = json.loads(line)
+            known = {name: data[name] for name in _FIELDS if name in data}
+        except (ValueError, TypeError):
+            continue
+        if known.get("event") in get_args(EventName) and all(
+            isinstance(value, _FIELDS[name]) for name, value in known.items()
+        ):
+            yield Event(**known)
+
+
+_FIELDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("event", "object", "uri", "sha256", "path", "reason", "message"), (str,)),
+    **dict.fromkeys(("bytes", "total", "version"), (int,)),
+    "seconds": (int, float),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +101,16 @@ class Outcome:
 
     failed: Mapping[str, Failure] = field(default_factory=dict)
     """By model object."""
+    artifacts: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
+    """What is linked now was made of, by model object; those without sources are left out."""
     bytes_copied: int = 0
-    problem: str = ""
+    problem: Failure | None = None
     """Why the run could not go on to its end, if the claim itself failed."""
 
     @property
     def complete(self) -> bool:
         """Whether the run came to its end; what it could not reach it says nothing about."""
-        return not self.problem
+        return self.problem is None
 
     @property
     def transient(self) -> bool:
@@ -99,23 +127,39 @@ class SyncOutcome:
     failed: Mapping[str, Failure] = field(default_factory=dict)
     truncated: int = 0
     """Failed objects that did not fit."""
+    artifacts: Mapping[str, tuple[Artifact, ...]] | None = field(default_factory=dict)
+    """As in :class:`Outcome`; None if they did not fit, and are in the log instead."""
+    problem: Failure | None = None
 
 
-def encode_outcome(
-    manifest: str, failed: Mapping[str, Failure], limit: int = TERMINATION_MESSAGE_BYTES
-) -> str:
+def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
     """Return the outcome as compact JSON of at most ``limit`` bytes.
 
-    Messages are shortened first, all alike; then objects are left out and counted.
+    Artifacts are left out first; then messages are shortened, all alike; then objects are left out
+    and counted.
     """
+    failed = outcome.failed
     names = sorted(failed)
+    rest: dict[str, Any] = {}
+    if outcome.problem is not None:
+        message = _shorten(outcome.problem.message, _MESSAGE_LENGTHS[0])
+        rest["problem"] = {"reason": outcome.problem.reason, "message": message}
+    if outcome.artifacts:
+        told = {
+            name: [[each.version, each.uri, each.sha256, each.bytes] for each in artifacts]
+            for name, artifacts in outcome.artifacts.items()
+        }
+        text = _encode(manifest, failed, names, _MESSAGE_LENGTHS[0], {**rest, "artifacts": told})
+        if len(text.encode()) <= limit:
+            return text
+        rest["artifacts"] = None
     for length in _MESSAGE_LENGTHS:
-        text = _encode(manifest, failed, names, length)
+        text = _encode(manifest, failed, names, length, rest)
         if len(text.encode()) <= limit:
             return text
     while names and len(text.encode()) > limit:
         names.pop()
-        text = _encode(manifest, failed, names, _MESSAGE_LENGTHS[-1])
+        text = _encode(manifest, failed, names, _MESSAGE_LENGTHS[-1], rest)
     return text
 
 
@@ -123,32 +167,58 @@ def decode_outcome(text: str) -> SyncOutcome | None:
     """Read what :func:`encode_outcome` wrote; None if it is anything else."""
     try:
         data = json.loads(text)
-        manifest, failed = data["manifest"], data["failed"]
-        failures = {name: Failure(each["reason"], each["message"]) for name, each in failed.items()}
-        truncated = data.get("truncated", 0)
+        return SyncOutcome(
+            manifest=_string(data["manifest"]),
+            failed={name: _read_failure(each) for name, each in data["failed"].items()},
+            truncated=int(data.get("truncated", 0)),
+            artifacts=_read_artifacts(data.get("artifacts", {})),
+            problem=_read_failure(data["problem"]) if "problem" in data else None,
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    texts = [
-        manifest,
-        *(text for each in failures.values() for text in (each.reason, each.message)),
-    ]
-    if not all(isinstance(each, str) for each in texts) or not isinstance(truncated, int):
-        return None
-    return SyncOutcome(manifest, failures, truncated)
 
 
-def _encode(manifest: str, failed: Mapping[str, Failure], names: list[str], length: int) -> str:
+def _encode(
+    manifest: str,
+    failed: Mapping[str, Failure],
+    names: list[str],
+    length: int,
+    rest: Mapping[str, Any],
+) -> str:
     data: dict[str, Any] = {
         "manifest": manifest,
         "failed": {
             name: {"reason": failed[name].reason, "message": _shorten(failed[name].message, length)}
             for name in names
         },
+        **rest,
     }
     if left_out := len(failed) - len(names):
         data["truncated"] = left_out
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode()  # file names may hold what UTF-8 cannot
+
+
+def _read_failure(data: Mapping[str, Any]) -> Failure:
+    return Failure(_string(data["reason"]), _string(data["message"]))
+
+
+def _read_artifacts(data: Mapping[str, Any] | None) -> dict[str, tuple[Artifact, ...]] | None:
+    if data is None:
+        return None
+    return {
+        name: tuple(
+            Artifact(int(number), _string(uri), _string(digest), int(size))
+            for number, uri, digest, size in found
+        )
+        for name, found in data.items()
+    }
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
 
 
 def _shorten(message: str, length: int) -> str:

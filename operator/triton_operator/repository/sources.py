@@ -12,6 +12,7 @@
 """
 
 import errno
+import os
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -137,9 +138,26 @@ def write_error(error: OSError, what: str, *, needed: int | None, free: int | No
         free: Bytes that are free on the claim, None if unknown.
 
     """
-    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return WriteFailedError(f"{what} cannot be written: {error}; check the claim's volume")
-    sizes = [f"{needed} bytes are needed"] if needed is not None else []
-    sizes += [f"{free} are free"] if free is not None else []
-    detail = f" ({', '.join(sizes)})" if sizes else ""
-    return InsufficientSpaceError(f"no space for {what}{detail}: enlarge the claim")
+    match error.errno:
+        case errno.ENOSPC:
+            sizes = [f"{needed} bytes are needed"] if needed is not None else []
+            sizes += [f"{free} are free"] if free is not None else []
+            detail = f" ({', '.join(sizes)})" if sizes else ""
+            return InsufficientSpaceError(f"no space for {what}{detail}: enlarge the claim")
+        case errno.EDQUOT:
+            detail = f" ({needed} bytes are needed)" if needed is not None else ""
+            return InsufficientSpaceError(
+                f"the volume's quota leaves no space for {what}{detail}: raise it"
+            )
+        case errno.EACCES | errno.EPERM:
+            return WriteFailedError(
+                f"{what} cannot be written: user {os.geteuid()} and group {os.getegid()} may not "
+                f"write there ({error}): give them the volume's root folder, which Kubernetes "
+                "does only where the volume supports fsGroup (NFS does not)"
+            )
+        case errno.EROFS:
+            return WriteFailedError(
+                f"{what} cannot be written: the volume is mounted read-only ({error}): use a claim "
+                "that can be written, and check its access modes and the volume's mount options"
+            )
+    return WriteFailedError(f"{what} cannot be written: {error}; check the claim's volume")

@@ -24,6 +24,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "Deployment": ("apps/v1", "deployments"),
     "Event": ("v1", "events"),
     "Job": ("batch/v1", "jobs"),
+    "LimitRange": ("v1", "limitranges"),
     "Namespace": ("v1", "namespaces"),
     "Node": ("v1", "nodes"),
     "PersistentVolume": ("v1", "persistentvolumes"),

@@ -82,6 +82,27 @@ def test_a_pod_that_cannot_start_and_one_that_ended() -> None:
     assert over.terminating
 
 
+def test_why_a_pod_ended() -> None:
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    sidecar = {"name": "istio-proxy", "resources": {"limits": {"memory": "1Mi"}}}
+    sync = {"name": "sync", "resources": {"limits": {"memory": "1Gi"}}}
+    killed = Pod.parse(
+        {
+            "metadata": {"name": "a"},
+            "spec": {"containers": [sidecar, sync]},
+            "status": {"containerStatuses": [{"name": "sync", "state": ended}]},
+        }
+    )
+    assert (killed.exit_reason, killed.memory_limit) == ("OOMKilled", "1Gi")
+
+    status = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory"}
+    evicted = Pod.parse(
+        {"metadata": {"name": "a"}, "spec": {"containers": [sync]}} | {"status": status}
+    )
+    assert evicted.exit_reason == "Evicted: The node was low on memory"
+    assert (evicted.finished, evicted.memory_limit) == (True, "")
+
+
 @pytest.mark.parametrize("status", [None, {}, {"conditions": None, "containerStatuses": []}])
 def test_a_pod_of_which_nothing_is_known_yet(status: Any) -> None:
     pod = Pod.parse({"metadata": {"name": "a", "labels": None}, "status": status})

@@ -60,12 +60,14 @@ def rendered(*manifests: Any, namespace: str = NAMESPACE) -> tuple[RenderedServe
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: "-".join(path.parts[-2:]))
-async def test_it_is_what_one_pass_of_the_operator_writes(folder: Path) -> None:
+async def test_it_is_what_the_first_passes_of_the_operator_write(folder: Path) -> None:
     bodies = [each for path in FILES if path.parent == folder for each in documents(path)]
     world = Recorder()
     for body in bodies:
         world.put(body["kind"], body["metadata"]["name"], body["spec"])
-    await Operator(world).run_once()
+    operator = Operator(world)
+    for _ in range(2):  # the first sync of a shared server is the second pass's
+        await operator.run_once()
 
     shown = {
         (manifest["kind"], manifest["metadata"]["name"]): copy.deepcopy(dict(manifest))

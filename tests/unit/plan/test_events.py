@@ -7,7 +7,7 @@ import pytest
 from tests.unit.plan.values import NOW
 from triton_operator.api.conditions import Condition
 from triton_operator.api.model import TritonModelStatus
-from triton_operator.plan.events import Event, find_events
+from triton_operator.plan.events import Event, find_events, is_passing
 
 
 def status(said: str, message: str = "", generation: int = 1) -> TritonModelStatus:
@@ -60,3 +60,27 @@ def test_the_same_refusal_of_another_spec_is_news() -> None:
     before, after = status("False InvalidSpec"), status("False InvalidSpec", generation=2)
 
     assert len(find_events(before, after)) == 1
+
+
+def waiting(reason: str, **fields: Any) -> TritonModelStatus:
+    said = status("True Serving" if reason == "Serving" else f"False {reason}")
+    return said.model_copy(update=fields)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passing"),
+    [
+        (waiting("Syncing"), waiting("NoReadyPods"), True),
+        (waiting("Syncing"), waiting("Loading"), False),
+        (waiting("Syncing"), waiting("Serving"), False),
+        (waiting("SyncBlocked"), waiting("NoReadyPods"), False),
+        (waiting("NoReadyPods"), waiting("Syncing"), False),
+        (waiting("Syncing"), waiting("NoReadyPods", observed_generation=2), False),
+        (waiting("Syncing"), waiting("NoReadyPods", server="other"), False),
+        (TritonModelStatus(), waiting("NoReadyPods"), False),
+    ],
+)
+def test_only_the_wait_for_a_pod_after_that_for_files_is_passing(
+    before: TritonModelStatus, after: TritonModelStatus, passing: bool
+) -> None:
+    assert is_passing(before, after) is passing

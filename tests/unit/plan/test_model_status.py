@@ -59,10 +59,10 @@ SERVED: Served = {"resnet": served(NEW)}
 BEHIND: Served = {"resnet": served(OLD)}
 SITUATIONS: dict[str, tuple[ModelRecord, Assessment, str, str, str]] = {
     "syncing": (model(), seen(sync=RUNNING), "False Syncing", "being written", "InProgress"),
-    "sync waits": (
+    "sync cannot start": (
         model(),
         seen(sync=SyncPlan(SyncState.RUNNING, "no node")),
-        "False Syncing",
+        "False SyncBlocked",
         "no node",
         "InProgress",
     ),

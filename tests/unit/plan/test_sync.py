@@ -8,7 +8,8 @@ import pytest
 from tests.unit.plan.values import NOW, later
 from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
-from triton_operator.repository.outcome import Failure, encode_outcome
+from triton_operator.repository.artifacts import Artifact
+from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 
 GONE = Failure("SourceNotFound", "no such file")
 AWAY = Failure("SourceUnreachable", "no answer")
@@ -23,7 +24,7 @@ def finished(sequence: int = 1, manifest: str = "aa", **fields: Any) -> SyncJob:
 
 
 def report(sequence: int = 1, manifest: str = "aa", **failed: Failure) -> Pod:
-    text = encode_outcome(manifest, failed)
+    text = encode_outcome(manifest, Outcome(failed))
     return pod(sequence, finished=True, exit_code=0, termination_message=text)
 
 
@@ -48,6 +49,32 @@ def test_a_job_that_runs_is_left_alone() -> None:
         found = plan(job(), pods=pods)
         assert (found.state, found.start, found.stop) == (SyncState.RUNNING, None, ())
         assert not found.retrying
+
+
+def test_the_first_job_of_a_new_server_waits_for_models_that_come_with_it() -> None:
+    found = plan_sync("aa", (), (), now=NOW, gathering=True)
+    assert (found.state, found.start) == (SyncState.WAITING, None)
+    assert found.retry_in is not None
+    assert found.retry_in < 1
+
+    assert plan_sync("bb", (finished(),), (report(),), now=NOW, gathering=True).start is not None
+
+
+def test_only_the_log_of_a_job_that_takes_long_is_worth_a_look() -> None:
+    running = pod(running=True, started_at=NOW.isoformat())
+
+    early = plan(job(), pods=(running,), now=later(1))
+    assert (early.log, early.retry_in) == (None, 2.0)
+    assert plan(job(), pods=(running,), now=later(3)).log == running
+    assert plan(finished(), pods=(report(),)).log is None
+
+
+def test_the_log_is_read_for_artifacts_that_are_not_in_the_report() -> None:
+    found = {f"model-{n}": (Artifact(1, "pvc://a", "ab" * 32, 1),) for n in range(64)}
+    text = encode_outcome("aa", Outcome(artifacts=found))
+    over = pod(finished=True, exit_code=0, termination_message=text)
+
+    assert plan(finished(), pods=(over,)) == SyncPlan(SyncState.DONE, log=over)
 
 
 @pytest.mark.parametrize(

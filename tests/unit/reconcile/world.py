@@ -13,13 +13,21 @@ from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.metadata import Manifest
 from triton_operator.errors import NameTakenError, OperatorError
-from triton_operator.observed import ModelRecord, Pod, ServerRecord, ServerWorld, SyncJob
+from triton_operator.observed import (
+    COMPONENT_SYNC,
+    ModelRecord,
+    Pod,
+    ServerRecord,
+    ServerWorld,
+    SyncJob,
+)
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
 from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.repository.manifest import Manifest as Repository
-from triton_operator.repository.outcome import Failure, encode_outcome
+from triton_operator.repository.outcome import Event as JobEvent
+from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 from triton_operator.settings import Settings
 
 Body = dict[str, Any]
@@ -50,6 +58,10 @@ class World:
         """Answers to a verb on a kind."""
         self.missing_claims: set[str] = set()
         self.stuck_jobs = False
+        self.copying: list[JobEvent] | None = None
+        """While this is set, Jobs run on; it is their log."""
+        self.log_reads: list[str] = []
+        """The pods whose log was read."""
         self.moment = 0
         """Moments before and after every call that changes the cluster or a pod."""
         self.kill_at: int | None = None
@@ -238,8 +250,13 @@ class World:
         async with self._write("event", (kind, meta.namespace, meta.name)):
             self.events.append((meta.name, event))
 
-    async def read_log(self, namespace: str, pod: str, *, seconds: int) -> str:
-        body = self.objects[("Pod", namespace, pod)]
+    async def read_log(
+        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+    ) -> str:
+        self.log_reads.append(pod.name)
+        if pod.component == COMPONENT_SYNC:
+            return "\n".join(event.to_json() for event in self.copying or ())
+        body = self.objects[("Pod", namespace, pod.name)]
         process = self.triton.processes.get(body["metadata"]["uid"])
         return "\n".join(process.log) if process else ""
 
@@ -301,6 +318,11 @@ class World:
                 {"type": "PodScheduled", "status": "False", "message": message}
             ]
             return
+        if self.copying is not None:
+            since = pod["status"].setdefault("startTime", self.now.isoformat())
+            state = {"running": {"startedAt": since}}
+            pod["status"] |= {"containerStatuses": [{"name": "sync", "state": state}]}
+            return
         volumes = job["spec"]["template"]["spec"]["volumes"]
         config_map = next(v["configMap"]["name"] for v in volumes if "configMap" in v)
         text = self.objects[("ConfigMap", NAMESPACE, config_map)]["data"]["manifest.json"]
@@ -347,7 +369,7 @@ class World:
             for key, generation in claim.generations.items()
             if key in needed or key[0] not in objects
         }
-        return encode_outcome(manifest.digest(), failed)
+        return encode_outcome(manifest.digest(), Outcome(failed))
 
     def _run_deployment(self, deployment: Body) -> None:
         name, template = deployment["metadata"]["name"], deployment["spec"]["template"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from triton_operator.repository.layout import RECORD_FILE
 from triton_operator.repository.manifest import (
     Generation,
     Link,
@@ -67,7 +68,7 @@ class Claim:
             assert link.is_symlink()
             assert (link / "config.pbtxt").is_file(), f"{link} -> {link.readlink()}"
             for path in sorted(link.rglob("*")):
-                if path.is_file():
+                if path.is_file() and path.name != RECORD_FILE:
                     found[path.relative_to(link.parent).as_posix()] = path.read_text()
         return found
 

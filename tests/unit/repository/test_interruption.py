@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.repository.claim import Claim, MemorySources, digest, model, serving, version
+from triton_operator.repository.layout import RECORD_FILE
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.materialize import materialize
 
@@ -24,10 +25,16 @@ BERT = model("bert", "config", version(1, FOLDER), labels_txt="a\n")
 BEFORE = serving(RESNET, SCRIPT)
 AFTER = serving(RESNET_2, BERT)
 WHOLE = {
-    ("resnet", RESNET.hash): {"config.pbtxt", "1/model.onnx"},
-    ("resnet", RESNET_2.hash): {"config.pbtxt", "1/model.onnx", "2/model.py"},
+    ("resnet", RESNET.hash): {"config.pbtxt", RECORD_FILE, "1/model.onnx"},
+    ("resnet", RESNET_2.hash): {"config.pbtxt", RECORD_FILE, "1/model.onnx", "2/model.py"},
     ("script", SCRIPT.hash): {"config.pbtxt", "1/model.py"},
-    ("bert", BERT.hash): {"config.pbtxt", "labels.txt", "1/model.py", "1/vocab/en.txt"},
+    ("bert", BERT.hash): {
+        "config.pbtxt",
+        RECORD_FILE,
+        "labels.txt",
+        "1/model.py",
+        "1/vocab/en.txt",
+    },
 }
 FATAL = ("rename", "replace", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync", "chmod")
 KILLED = 77
@@ -123,7 +130,9 @@ def test_killed_anywhere_every_link_is_whole_and_the_next_run_mends(tmp_path, fi
 
 def served_by(manifest: Manifest) -> set[str]:
     return {
-        f"{link.model}/{path}" for link in manifest.links for path in WHOLE[link.object, link.hash]
+        f"{link.model}/{path}"
+        for link in manifest.links
+        for path in WHOLE[link.object, link.hash] - {RECORD_FILE}
     }
 
 

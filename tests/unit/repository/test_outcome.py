@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import (
     Event,
     Failure,
@@ -9,19 +10,20 @@ from triton_operator.repository.outcome import (
     SyncOutcome,
     decode_outcome,
     encode_outcome,
+    read_events,
 )
 
 GONE = Failure("SourceNotFound", "https://models.example/a does not exist: correct the uri")
 
 
 def test_an_outcome_survives_the_termination_message() -> None:
-    text = encode_outcome("abcd", {"resnet": GONE})
+    text = encode_outcome("abcd", Outcome({"resnet": GONE}))
     assert json.loads(text) == {
         "manifest": "abcd",
         "failed": {"resnet": {"reason": GONE.reason, "message": GONE.message}},
     }
     assert decode_outcome(text) == SyncOutcome("abcd", {"resnet": GONE})
-    assert decode_outcome(encode_outcome("abcd", {})) == SyncOutcome("abcd")
+    assert decode_outcome(encode_outcome("abcd", Outcome())) == SyncOutcome("abcd")
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 30, 100, 1000])
@@ -30,7 +32,7 @@ def test_an_outcome_survives_the_termination_message() -> None:
 )
 def test_an_outcome_always_fits_and_is_always_valid(count: int, message: str) -> None:
     failed = {f"model-{number:04}": Failure("WriteFailed", message) for number in range(count)}
-    text = encode_outcome("abcd", failed)
+    text = encode_outcome("abcd", Outcome(failed))
     assert len(text.encode()) <= 4096
     outcome = decode_outcome(text)
     assert outcome is not None
@@ -39,10 +41,44 @@ def test_an_outcome_always_fits_and_is_always_valid(count: int, message: str) ->
     assert all(each.reason == "WriteFailed" for each in outcome.failed.values())
 
 
+def test_artifacts_are_told_where_they_fit_and_left_out_before_any_failure() -> None:
+    one = Artifact(1, "pvc://models/a", "ab" * 32, 12)
+    few = Outcome({"bert": GONE}, {"resnet": (one,)})
+    assert decode_outcome(encode_outcome("abcd", few)) == SyncOutcome(
+        "abcd", {"bert": GONE}, artifacts={"resnet": (one,)}
+    )
+    many = Outcome({"bert": GONE}, {f"model-{number}": (one,) for number in range(64)})
+    text = encode_outcome("abcd", many)
+    assert len(text.encode()) <= 4096
+    assert decode_outcome(text) == SyncOutcome("abcd", {"bert": GONE}, artifacts=None)
+
+
+def test_a_claim_that_failed_is_told_with_its_reason() -> None:
+    problem = Failure("WriteFailed", "the claim is mounted read-only")
+    text = encode_outcome("abcd", Outcome(problem=problem))
+    assert decode_outcome(text) == SyncOutcome("abcd", problem=problem)
+
+
+def test_events_are_read_back_from_a_piece_of_a_log() -> None:
+    told = [
+        Event("copied", "resnet", bytes=5, total=10),
+        Event("fetched", "resnet", "pvc://a", 10, seconds=0.5, sha256="ab"),
+        Event("artifact", "resnet", "pvc://a", 10, sha256="ab", version=3),
+    ]
+    lines = [event.to_json() for event in told]
+    cut_off, unknown = lines[0][:-9], '{"event": "exploded", "object": "x"}'
+    others = ["Traceback: no JSON", "[]", "null", '{"event": "copied", "bytes": "many"}', unknown]
+    newer = '{"event": "done", "flavour": "new"}'
+    found = list(read_events("\n".join([cut_off, *lines, *others, newer])))
+    assert found == [*told, Event("done")]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "Killed", "[]", "{}", "null", '{"manifest":"a"}', '{"manifest":"a","failed":[]}',
      '{"manifest":"a","failed":{"m":{"reason":1,"message":"x"}}}', '{"manifest":1,"failed":{}}',
+     '{"manifest":"a","failed":{},"artifacts":{"m":[[1]]}}',
+     '{"manifest":"a","failed":{},"problem":1}',
      '{"manifest":"a","failed":{"m":{"reason":"x","mess'],
 )  # fmt: skip
 def test_anything_else_is_no_outcome(text: str) -> None:
@@ -64,7 +100,7 @@ def test_anything_else_is_no_outcome(text: str) -> None:
 def test_only_what_may_heal_is_tried_again(reason: str, transient: bool) -> None:
     failed = {"a": GONE, "b": Failure(reason, "")}
     assert Outcome(failed).transient is transient
-    assert Outcome(problem="WriteFailed: no").transient
+    assert Outcome(problem=Failure("WriteFailed", "no")).transient
 
 
 def test_an_event_is_one_line_without_what_it_does_not_know() -> None:

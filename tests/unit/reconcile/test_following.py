@@ -1,0 +1,200 @@
+"""What a server's pass learns from the log of its sync Job, and how rarely it looks."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.reconcile.world import NAMESPACE, Cluster, Operator, World
+from triton_operator import names
+from triton_operator.api.model import TritonModelStatus
+from triton_operator.errors import ClusterError
+from triton_operator.observed import Pod
+from triton_operator.plan.sync import SyncPlan, SyncState
+from triton_operator.reconcile.reporter import Reporter
+from triton_operator.reconcile.syncer import Syncer
+from triton_operator.repository.outcome import Event, Failure
+from triton_operator.settings import Settings
+
+MIB = 1 << 20
+SERVER = (NAMESPACE, "vision")
+RUNNING = Pod("sync-1-x", uid="uid-1", component="sync", running=True)
+OVER = Pod("sync-1-x", uid="uid-1", component="sync", finished=True)
+
+
+def copied(done: int, total: int | None = 100 * MIB, model: str = "resnet") -> Event:
+    return Event("copied", model, bytes=done, total=total)
+
+
+async def test_progress_is_told_while_a_job_runs_and_gone_when_it_is_over(
+    world: World, operator: Operator
+) -> None:
+    world.copying = [copied(0)]
+    world.model("resnet")
+    seen = []
+
+    for step in range(12):
+        await operator.run(seconds=2)
+        world.copying.append(copied(10 * step * MIB))
+        sync = world.model_status("resnet").sync
+        seen.append(sync.progress if sync else None)
+
+    assert seen[0] is None
+    told = [each for each in seen if each]
+    assert told == sorted(told, key=lambda text: int(text.partition("%")[0]))
+    assert len(set(told)) >= 3
+    assert world.condition("resnet", "Synced") == "False Syncing"
+    # 24 seconds, of which the Job runs for about 20
+    assert 3 <= len(world.log_reads) <= 5
+
+    world.copying = None
+    await operator.settle()
+    assert world.model_status("resnet").sync is None
+    assert world.condition("resnet") == "True Serving"
+
+
+async def test_a_short_sync_and_a_settled_world_read_no_log(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    await operator.settle()
+    await operator.run(seconds=60)
+
+    assert world.log_reads == []
+
+
+async def test_a_copy_that_stands_still_writes_nothing(world: World, operator: Operator) -> None:
+    world.copying = [copied(50 * MIB)]
+    world.model("resnet")
+    await operator.run(seconds=20)
+    world.writes.clear()
+
+    world.copying.append(copied(50 * MIB + 1))
+    await operator.run(seconds=20)
+
+    assert world.writes == []
+
+
+async def test_a_failure_is_told_before_the_others_are_done(
+    world: World, operator: Operator
+) -> None:
+    failed = Event("failed", "gone", reason="SourceNotFound", message="nothing there")
+    world.copying = [failed, copied(10 * MIB)]
+    world.server("vision")
+    for name in ("resnet", "gone"):
+        world.model(name, serverRef={"name": "vision"})
+    await operator.run(seconds=12)
+
+    assert world.condition("gone", "Synced") == "False SourceNotFound"
+    assert world.model_status("gone").sync is None
+    assert world.condition("resnet", "Synced") == "False Syncing"
+    assert world.model_status("resnet").sync is not None
+
+
+async def test_a_log_that_cannot_be_read_leaves_what_was_known(world: World) -> None:
+    syncer = build_syncer(world)
+    sync = SyncPlan(SyncState.RUNNING, log=RUNNING)
+    world.copying = [copied(MIB), Event("failed", "other", reason="X", message="y")]
+    first = await syncer.follow(SERVER, sync)
+
+    world.now += timedelta(seconds=5)
+    world.copying = []  # the piece that is read holds nothing of it any more
+    second = await syncer.follow(SERVER, sync)
+    failing = build_syncer(world, ClusterError("GET", "log", status=500))
+
+    assert second == first
+    assert first.copied.keys() == {"resnet"}
+    assert first.failures == {"other": Failure("X", "y")}
+    assert (await failing.follow(SERVER, sync)).copied == {}
+
+
+async def test_artifacts_are_read_once_when_the_job_is_over(world: World) -> None:
+    syncer = build_syncer(world)
+    world.copying = [copied(MIB)]
+    await syncer.follow(SERVER, SyncPlan(SyncState.RUNNING, log=RUNNING))
+    world.copying.append(Event("artifact", "resnet", "pvc://a", 1, sha256="ab", version=1))
+    done = SyncPlan(SyncState.DONE, log=OVER)
+
+    for _ in range(5):
+        found = await syncer.follow(SERVER, done)
+        world.now += timedelta(minutes=1)
+        assert found.artifacts.keys() == {"resnet"}
+        assert found.retry_in is None
+
+    assert len(world.log_reads) == 2
+    await syncer.follow(SERVER, SyncPlan(SyncState.DONE))
+    assert len(world.log_reads) == 2
+
+
+@pytest.mark.parametrize("owned", [True, False])
+async def test_only_the_first_job_of_a_shared_server_waits_for_models(
+    world: World, operator: Operator, owned: bool
+) -> None:
+    if owned:
+        world.model("vision")
+        await operator.run_once()
+        assert world.all_of("Job")
+        return
+    world.server("vision")
+    pause = await operator.reconciler.reconcile(SERVER)
+    assert world.get("Deployment", "vision") is not None
+    assert (world.all_of("Job"), pause < 1) == (set(), True)
+
+    world.model("late", serverRef={"name": "vision"})
+    await operator.settle()
+    jobs = [name for verb, kind, name in world.writes if (verb, kind) == ("create", "Job")]
+    assert len(jobs) == 1
+    assert world.condition("late") == "True Serving"
+    assert world.get(names.KIND_MODEL, "late") is not None
+
+
+def build_syncer(world: World, refusal: ClusterError | None = None) -> Syncer:
+    class Logs(Cluster):
+        async def read_log(self, *_: object, **__: object) -> str:
+            assert refusal is not None
+            raise refusal
+
+    cluster = Logs(world) if refusal else Cluster(world)
+    return Syncer(cluster, Settings(server_image="a", sync_image="b"), lambda: world.now)
+
+
+async def test_a_wait_for_a_pod_is_told_when_it_lasts(world: World) -> None:
+    cluster = Cluster(world)
+    reporter = Reporter(cluster, lambda: world.now)
+    world.model("resnet")
+    syncing, no_pod, serving = (
+        status(world, text) for text in ("False Syncing", "False NoReadyPods", "True Serving")
+    )
+
+    async def write(what: TritonModelStatus) -> float | None:
+        record = cluster.model((NAMESPACE, "resnet"))
+        assert record is not None
+        return await reporter.write_model(record, what)
+
+    assert await write(syncing) is None
+    assert await write(no_pod) == 2.0
+    world.now += timedelta(seconds=1)
+    assert await write(no_pod) == 1.0
+    assert world.condition("resnet") == "False Syncing"
+    world.now += timedelta(seconds=1)
+    assert await write(no_pod) is None
+    assert world.condition("resnet") == "False NoReadyPods"
+
+    await write(syncing)
+    assert await write(no_pod) == 2.0
+    assert await write(serving) is None
+    assert world.condition("resnet") == "True Serving"
+    await write(syncing)
+    world.now += timedelta(seconds=60)
+    assert await write(no_pod) == 2.0
+
+
+def status(world: World, ready: str) -> TritonModelStatus:
+    value, reason = ready.split()
+    ready_condition = {
+        "type": "Ready",
+        "status": value,
+        "reason": reason,
+        "observedGeneration": 1,
+        "lastTransitionTime": world.now,
+    }
+    return TritonModelStatus.model_validate({"conditions": [ready_condition]})
