@@ -45,7 +45,9 @@ def read_record(folder: Path) -> tuple[Artifact, ...]:
     try:
         found = json.loads((folder / RECORD_FILE).read_bytes())
         return tuple(
-            Artifact(int(each["version"]), each["uri"], each["sha256"], int(each["bytes"]))
+            Artifact(
+                int(each["version"]), str(each["uri"]), str(each["sha256"]), int(each["bytes"])
+            )
             for each in found
         )
     except (OSError, ValueError, KeyError, TypeError):

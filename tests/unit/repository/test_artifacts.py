@@ -9,6 +9,7 @@ from tests.unit.repository.claim import Claim, digest, model, serving, version
 from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.layout import RECORD_FILE
 from triton_operator.repository.manifest import Link, Manifest
+from triton_operator.repository.outcome import decode_outcome, encode_outcome
 from triton_operator.repository.sources import SourceNotFoundError, write_error
 
 URI = "https://user:secret@models.example/model.onnx?signature=secret"
@@ -81,6 +82,16 @@ def test_a_record_that_cannot_be_read_says_nothing(claim: Claim, text: str) -> N
     outcome = claim.sync(serving(BERT))
 
     assert (outcome.artifacts, outcome.failed) == ({}, {})
+
+
+def test_a_record_that_somebody_wrote_spoils_no_report(claim: Claim) -> None:
+    claim.sync(serving(BERT))
+    record = '[{"version": 3, "uri": null, "sha256": 1, "bytes": "8"}]'
+    (claim.root / "servers/vision/bert" / RECORD_FILE).write_text(record)
+
+    outcome = claim.sync(serving(BERT))
+
+    assert decode_outcome(encode_outcome("abcd", outcome)) is not None
 
 
 def test_no_file_of_a_user_takes_the_place_of_the_record(claim: Claim) -> None:
