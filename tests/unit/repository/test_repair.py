@@ -111,12 +111,25 @@ def test_what_was_damaged_is_mended(claim: Claim, which: str, harm: Harm) -> Non
     assert claim.sync(MANIFEST, repair=True).mended == set()
 
 
-def test_the_whole_folder_of_a_server_comes_back(claim: Claim) -> None:
+@pytest.mark.parametrize("repair", [True, False])
+def test_the_whole_folder_of_a_server_comes_back(claim: Claim, *, repair: bool) -> None:
     before = claim.served()
     shutil.rmtree(claim.root / "servers/vision")
 
-    assert claim.sync(MANIFEST, repair=True).mended == {"resnet", "bert", "chain"}
+    outcome = claim.sync(MANIFEST, repair=repair)
+
+    assert outcome.mended == ({"resnet", "bert", "chain"} if repair else set())
     assert claim.served() == before
+
+
+def test_a_blob_that_was_removed_is_fetched_again_when_it_is_needed(claim: Claim) -> None:
+    shutil.rmtree(claim.root / "blobs")
+    twin = model("twin", "config 3", version(1, URI, digest(WEIGHTS)))
+
+    assert not claim.sync(serving(RESNET, BERT, CHAIN, twin)).failed
+
+    assert claim.served()["twin/1/model.onnx"] == WEIGHTS.decode()
+    assert claim.served()["resnet/1/model.onnx"] == WEIGHTS.decode()
 
 
 def test_a_claim_that_is_whole_is_only_read(claim: Claim) -> None:
