@@ -24,6 +24,13 @@ LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_SERVER: Final = f"{GROUP}/server"
 """On every child and pod: the name of its ``TritonServer``."""
 
+LABEL_CLAIM: Final = f"{GROUP}/claim"
+"""On pods that must share a node: the claim that they share, which one node at a time can mount."""
+
+ANNOTATION_REPAIR: Final = f"{GROUP}/repair"
+"""On a server, by its user: a new value asks for one check of all its files on the claim. On a
+sync Job: the value that it answers."""
+
 ANNOTATION_MANIFEST: Final = f"{GROUP}/manifest"
 """On a sync Job: the hash of the repository manifest that it makes true."""
 ANNOTATION_SEQUENCE: Final = f"{GROUP}/sequence"

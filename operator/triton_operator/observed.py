@@ -125,6 +125,8 @@ class SyncJob:
     created_at: datetime | None = None
     finished_at: datetime | None = None
     message: str = ""
+    repair: str = ""
+    """The request to check the claim that it answers."""
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -144,6 +146,7 @@ class SyncJob:
             created_at=parse_time(meta.get("creationTimestamp")),
             finished_at=parse_time(final.get("lastTransitionTime")),
             message=_reason_and_message(final) if final else "",
+            repair=annotations.get(names.ANNOTATION_REPAIR, ""),
         )
 
 
@@ -181,6 +184,27 @@ class Workload:
             ready=status.get("readyReplicas", 0),
             stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
             refused=_reason_and_message(failure) if failure else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A PersistentVolumeClaim, as it was asked for."""
+
+    name: str
+    access_modes: frozenset[str] = frozenset()
+    requested: str = "0"
+    """Quantity of storage."""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a claim."""
+        spec = body.get("spec") or {}
+        requests = (spec.get("resources") or {}).get("requests") or {}
+        return cls(
+            name=body["metadata"]["name"],
+            access_modes=frozenset(spec.get("accessModes") or ()),
+            requested=str(requests.get("storage", "0")),
         )
 
 

@@ -7,7 +7,7 @@ from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.metadata import Manifest
-from triton_operator.observed import ModelRecord, Pod, Served, ServerRecord, ServerWorld
+from triton_operator.observed import Claim, ModelRecord, Pod, Served, ServerRecord, ServerWorld
 from triton_operator.plan.events import Event
 
 Key = tuple[str, str]
@@ -29,6 +29,9 @@ class Cluster(Protocol):
 
     def server(self, key: Key) -> ServerRecord | None:
         """Return a server."""
+
+    async def claim(self, namespace: str, name: str) -> Claim | None:
+        """Return a claim, also one that is not the operator's; costs a request."""
 
     async def apply(self, manifest: Manifest) -> bool:
         """Make an object hold a manifest's fields; return False if it did already.

@@ -102,16 +102,56 @@ def test_nothing_is_added_to_a_config() -> None:
     assert defaulted(model(config=config))["config"] == config
 
 
-@pytest.mark.parametrize("repository", [{}, {"claimName": "others"}, {"size": "5Gi"}])
-def test_the_repository_of_a_server_cannot_be_changed(
-    stored_server: Manifest, repository: dict[str, str]
+def with_repository(
+    stored: Manifest, repository: dict[str, object]
+) -> subprocess.CompletedProcess[str]:
+    changed = {**stored, "spec": {"gpus": 0, "repository": repository}}
+    return kubectl("replace", "--dry-run=server", "-f", "-", manifest=changed)
+
+
+@pytest.mark.parametrize(
+    ("repository", "words"),
+    [
+        ({"claimName": "others"}, "claimName cannot be changed"),
+        ({"size": "1Gi", "storageClassName": "fast"}, "storageClassName cannot be changed"),
+        ({"size": "1Gi", "accessModes": ["ReadWriteOnce"]}, "accessModes cannot be changed"),
+    ],
+)
+def test_where_the_repository_of_a_server_lies_cannot_be_changed(
+    stored_server: Manifest, repository: dict[str, object], words: str
 ) -> None:
-    changed = {**stored_server, "spec": {"gpus": 0, "repository": repository}}
-    answer = kubectl("replace", "--dry-run=server", "-f", "-", manifest=changed)
+    answer = with_repository(stored_server, repository)
 
     assert answer.returncode != 0
     assert "spec.repository" in answer.stderr
+    assert words in answer.stderr
     assert "create a new TritonServer" in answer.stderr
+
+
+@pytest.mark.parametrize("size", ["1023Mi", 1, "0.9Gi"])
+def test_the_size_of_a_repository_cannot_shrink(stored_server: Manifest, size: object) -> None:
+    answer = with_repository(stored_server, {"size": size})
+
+    assert answer.returncode != 0
+    assert "size cannot shrink" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        {"size": "5Gi"},
+        {"size": "1024Mi"},
+        {"size": 2147483648},
+        {},  # which is 10Gi
+        {"size": "1Gi", "accessModes": ["ReadWriteMany"]},  # which is the default
+    ],
+)
+def test_the_size_of_a_repository_can_grow(
+    stored_server: Manifest, repository: dict[str, object]
+) -> None:
+    answer = with_repository(stored_server, repository)
+
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_the_rest_of_a_server_can_be_changed(stored_server: Manifest) -> None:

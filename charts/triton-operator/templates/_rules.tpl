@@ -24,8 +24,9 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
   resources: [services]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [persistentvolumeclaims]  # Never deleted: claims go with their server, by Kubernetes' garbage collector.
-  verbs: [list, watch, create, patch]
+  # Never deleted: claims go with their server, by Kubernetes' garbage collector. Claims of users are only looked at.
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [batch]
   resources: [jobs]  # Never changed once made.
   verbs: [get, list, watch, create, delete]

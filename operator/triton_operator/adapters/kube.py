@@ -24,6 +24,7 @@ from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenErro
 from triton_operator.observed import (
     COMPONENT_SYNC,
     Body,
+    Claim,
     ModelRecord,
     Pod,
     ServerRecord,
@@ -87,6 +88,11 @@ class KubeCluster:
         """Return a server."""
         body = self._mirror.get(names.KIND_SERVER, *key)
         return self._mirror.parsed(body, ServerRecord.parse) if body is not None else None
+
+    async def claim(self, namespace: str, name: str) -> Claim | None:
+        """Return a claim, also one that is not the operator's; costs a request."""
+        body = await self._find("PersistentVolumeClaim", namespace, name)
+        return Claim.parse(body) if body is not None else None
 
     # ---- writes ---------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ class ConditionType(StrEnum):
     AVAILABLE = "Available"
     PROGRESSING = "Progressing"
     SCALING_LIMITED = "ScalingLimited"
+    CLAIM_READY = "ClaimReady"
 
 
 class Condition(Observed):

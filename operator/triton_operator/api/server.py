@@ -84,6 +84,20 @@ class Autoscaling(Resource):
     """Whether decisions are carried out (Active) or only reported in the status (Observe)."""
 
 
+DEFAULT_SIZE = "10Gi"
+_SIZE = "has({0}.size) ? string({0}.size) : '" + DEFAULT_SIZE + "'"
+
+
+def _unchanging(field: str, *, default: str = "''") -> Rule:
+    """Return the rule that a field of the repository stays as it is; unset is its default."""
+    value = f"(has({{0}}.{field}) ? {{0}}.{field} : {default})"
+    return Rule(
+        cel=f"{value.format('self')} == {value.format('oldSelf')}",
+        message=f"{field} cannot be changed, the models would be lost: keep it, or create a new"
+        " TritonServer with the new repository",
+    )
+
+
 class RepositoryClaim(Resource):
     """The volume that holds the model repository: an existing claim, or one that is made."""
 
@@ -99,17 +113,20 @@ class RepositoryClaim(Resource):
                 or not self.model_fields_set & {"size", "storage_class_name", "access_modes"}
             ),
         ),
+        _unchanging("claimName"),
+        _unchanging("storageClassName"),
+        _unchanging("accessModes", default="['ReadWriteMany']"),
         Rule(
-            cel="self == oldSelf",
-            message="repository cannot be changed, the models would be lost: keep it, or create a"
-            " new TritonServer with the new repository",
+            cel=f"quantity({_SIZE.format('self')}).compareTo(quantity({_SIZE.format('oldSelf')}))"
+            " >= 0",
+            message=f"size cannot shrink ({DEFAULT_SIZE} if left out): keep it or make it larger",
         ),
     )
 
     claim_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Existing PersistentVolumeClaim to use; excludes the other fields."""
-    size: Quantity = "10Gi"
-    """Size of the claim that is made; 10Gi if left out."""
+    size: Quantity = DEFAULT_SIZE
+    """Size of the claim that is made, 10Gi if left out; raise it to have the claim enlarged."""
     storage_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Storage class of the claim that is made; the cluster's default if left out."""
     access_modes: Annotated[
@@ -231,7 +248,7 @@ class TritonServerSpec(Resource):
     autoscaling: Autoscaling | None = None
     """Let the operator choose the number of pods; excludes replicas."""
     repository: RepositoryClaim = RepositoryClaim()
-    """Volume that holds the model repository; it cannot be changed later."""
+    """Volume that holds the model repository; only its size can be changed later, upwards."""
     model_updates: Literal["HotReload"] = "HotReload"
     """How a changed model reaches the pods: HotReload loads it into the running ones."""
     rollout: Literal["ResourceAware", "Availability"] = "ResourceAware"
@@ -299,13 +316,22 @@ class AutoscalingStatus(Observed):
     """The last decisions, newest first."""
 
 
+class RepairStatus(Observed):
+    """The last check of the server's files that its user asked for."""
+
+    request: str
+    """Value of the annotation triton-operator.io/repair that asked for it."""
+    mended: tuple[str, ...] = ()
+    """TritonModels whose files had to be mended; "*" stands for more than could be listed."""
+
+
 class TritonServerStatus(Observed):
     """What the operator saw; written by the operator only."""
 
     observed_generation: int = 0
     """The generation of the spec that this status is about."""
     conditions: Conditions = ()
-    """Accepted, Available, Progressing, Ready and ScalingLimited."""
+    """Accepted, Available, ClaimReady, Progressing, Ready and ScalingLimited."""
     replicas: int = 0
     """Number of pods."""
     ready_replicas: int = 0
@@ -318,6 +344,8 @@ class TritonServerStatus(Observed):
     """Names of the models that this server is to serve."""
     autoscaling: AutoscalingStatus | None = None
     """What the autoscaler sees and wants."""
+    repair: RepairStatus | None = None
+    """The last check of the server's files that its user asked for."""
 
 
 class TritonServer(CustomObject):

@@ -7,6 +7,7 @@ again may mend something, which the operator decides; 2 the command or the manif
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +26,15 @@ EXIT_UNUSABLE = 2
 def run_sync(arguments: Sequence[str]) -> int:
     """Do what the arguments ask for; return the exit code."""
     options = _parser().parse_args(arguments)
+    # Whatever modes the file system lets us set: the group and everybody else may read.
+    os.umask(0o002)
     try:
         manifest = Manifest.from_json(options.manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return _refuse(f"{options.manifest}: {error}")
     sources = open_sources(dict(options.claim))
     try:
-        outcome = materialize(options.root, manifest, sources, _print_event)
+        outcome = materialize(options.root, manifest, sources, _print_event, repair=options.repair)
     except InvalidSpecError as error:
         return _refuse(str(error))
     text = encode_outcome(manifest.digest(), outcome)
@@ -86,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=PATH",
         help="where a claim that pvc:// sources name is mounted; may be repeated",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="read all files that the manifest speaks of, and mend what is not as it should be",
     )
     parser.add_argument(
         "--termination-log", type=Path, help="file for the outcome, JSON of at most 4096 bytes"

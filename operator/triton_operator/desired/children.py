@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from triton_operator.api.server import TritonServer
-from triton_operator.desired.claim import build_claim
 from triton_operator.desired.deployment import build_deployment
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.service import build_headless_service, build_service
@@ -13,17 +12,17 @@ from triton_operator.desired.service import build_headless_service, build_servic
 class Children:
     """The objects that a server needs.
 
-    The Secret and the sync Jobs are not here: they are made once and never changed.
+    The claim, which only ever grows, is not here; nor are the Secret and the sync Jobs, which are
+    made once and never changed.
     """
 
     deployment: Manifest
     service: Manifest
     headless_service: Manifest | None
-    claim: Manifest | None
 
     def manifests(self) -> tuple[Manifest, ...]:
         """Return the objects that should exist, what others need first."""
-        ordered = (self.claim, self.service, self.headless_service, self.deployment)
+        ordered = (self.service, self.headless_service, self.deployment)
         return tuple(child for child in ordered if child is not None)
 
 
@@ -34,6 +33,7 @@ def build_children(
     replicas: int,
     control_key: str,
     probe_model: str | None,
+    one_node: bool = False,
 ) -> Children:
     """Return the children of a server that serve its models."""
     return Children(
@@ -43,8 +43,8 @@ def build_children(
             replicas=replicas,
             control_key=control_key,
             probe_model=probe_model,
+            one_node=one_node,
         ),
         service=build_service(server),
         headless_service=build_headless_service(server),
-        claim=build_claim(server),
     )

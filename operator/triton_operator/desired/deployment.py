@@ -11,7 +11,7 @@ from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
 from triton_operator.desired.control_key import ENTRY, HEADER
 from triton_operator.desired.metadata import ChildNames, Manifest, build_metadata, build_selector
-from triton_operator.desired.placement import build_placement
+from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
 from triton_operator.desired.quantity import quantity_bytes
 from triton_operator.desired.service import GRPC_PORT, HTTP_PORT, METRICS_PORT
@@ -42,14 +42,16 @@ def build_deployment(
     replicas: int,
     control_key: str,
     probe_model: str | None,
+    one_node: bool = False,
 ) -> Manifest:
     """Return the Deployment of a server.
 
     ``probe_model`` is the model without which a pod is not worth a request: the only one of a
     server that belongs to a model; None on a server that several share, where one model's failure
-    must not take the pod away from the others.
+    must not take the pod away from the others. ``one_node`` says that only one node at a time can
+    mount the claim.
     """
-    template = _build_template(server, image, probe_model)
+    template = _build_template(server, image, probe_model, one_node=one_node)
     template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = _fingerprint(control_key)
     content = json.dumps(template, sort_keys=True)
     template["metadata"]["annotations"][names.ANNOTATION_REVISION] = _fingerprint(content)
@@ -93,8 +95,11 @@ def _build_strategy(server: TritonServer) -> dict[str, Any]:
     }
 
 
-def _build_template(server: TritonServer, image: str, probe_model: str | None) -> dict[str, Any]:
+def _build_template(
+    server: TritonServer, image: str, probe_model: str | None, *, one_node: bool
+) -> dict[str, Any]:
     spec, custom = server.spec, server.spec.pod_template
+    shares = claim_name(server) if one_node else None
     name = server.metadata.name
     grace = spec.drain_seconds + EXIT_TIMEOUT_SECONDS + _GRACE_MARGIN_SECONDS
     pod: dict[str, Any] = {
@@ -115,7 +120,7 @@ def _build_template(server: TritonServer, image: str, probe_model: str | None) -
             {"name": "tmp", "emptyDir": {}},
             *deepcopy(custom.volumes),
         ],
-        **build_placement(custom),
+        **build_placement(custom, shares=shares),
     }
     if custom.priority_class_name:
         pod["priorityClassName"] = custom.priority_class_name
@@ -131,6 +136,7 @@ def _build_template(server: TritonServer, image: str, probe_model: str | None) -
                 **custom.metadata.labels,
                 **build_selector(name),
                 names.LABEL_MANAGED_BY: names.MANAGED_BY,
+                **(build_claim_label(shares) if shares is not None else {}),
             },
             "annotations": dict(custom.metadata.annotations),
         },

@@ -3,14 +3,33 @@
 A Job that ran elsewhere could bind a zonal volume where no GPU is.
 """
 
+import hashlib
 from copy import deepcopy
 from typing import Any
 
+from triton_operator import names
 from triton_operator.api.server import PodTemplate
 
+_MAX_LABEL = 63
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
-def build_placement(template: PodTemplate) -> dict[str, Any]:
-    """Return the placement part of a pod spec; empty without wishes."""
+
+def build_claim_label(claim: str) -> dict[str, str]:
+    """Return the label of all pods that must share a node because they share a claim."""
+    if len(claim) > _MAX_LABEL:
+        digest = hashlib.sha256(claim.encode()).hexdigest()[:10]
+        claim = f"{claim[: _MAX_LABEL - 11].rstrip('-.')}-{digest}"
+    return {names.LABEL_CLAIM: claim}
+
+
+def build_placement(template: PodTemplate, *, shares: str | None = None) -> dict[str, Any]:
+    """Return the placement part of a pod spec; empty without wishes.
+
+    Args:
+        template: The user's wishes.
+        shares: The claim whose pods all have to be on one node; None where they need not.
+
+    """
     placement: dict[str, Any] = {}
     if template.node_selector:
         placement["nodeSelector"] = dict(template.node_selector)
@@ -18,6 +37,22 @@ def build_placement(template: PodTemplate) -> dict[str, Any]:
         placement["tolerations"] = deepcopy(list(template.tolerations))
     if template.affinity:
         placement["affinity"] = deepcopy(dict(template.affinity))
+    if shares is not None:
+        placement["affinity"] = _beside(placement.get("affinity") or {}, shares)
     if template.image_pull_secrets:
         placement["imagePullSecrets"] = deepcopy(list(template.image_pull_secrets))
     return placement
+
+
+def _beside(affinity: dict[str, Any], claim: str) -> dict[str, Any]:
+    """Return an affinity that also keeps a pod on the node of the pods with this claim.
+
+    The first of them may go anywhere: the scheduler lets a pod pass that matches its own term.
+    """
+    term = {
+        "labelSelector": {"matchLabels": build_claim_label(claim)},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    pods = dict(affinity.get("podAffinity") or {})
+    pods[_REQUIRED] = [*(pods.get(_REQUIRED) or ()), term]
+    return {**affinity, "podAffinity": pods}

@@ -6,7 +6,7 @@ from triton_operator import names
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
 from triton_operator.desired.metadata import ChildNames, Manifest, build_labels, build_metadata
-from triton_operator.desired.placement import build_placement
+from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
 from triton_operator.repository import manifest as repository
 
@@ -37,10 +37,23 @@ def build_sync_job(
     attempt: int,
     image: str,
     image_pull_policy: str,
+    repair: str = "",
+    one_node: bool = False,
 ) -> Manifest:
     """Return the Job that makes a manifest true.
 
     It runs exactly one pod: retries are the operator's, which knows what may be tried again.
+
+    Args:
+        server: Whose Job it is.
+        manifest: What it makes true.
+        sequence: Its place in the order of the server's Jobs.
+        attempt: How often the manifest was tried before.
+        image: The operator's own.
+        image_pull_policy: When that is pulled.
+        repair: The request to check what is on the claim that it answers, if any.
+        one_node: Only one node at a time can mount the claim.
+
     """
     child = ChildNames(server.metadata.name)
     target = claim_name(server)
@@ -51,7 +64,12 @@ def build_sync_job(
         names.ANNOTATION_SEQUENCE: str(sequence),
         names.ANNOTATION_ATTEMPT: str(attempt),
     }
-    claims = [f"--claim={target}={_ROOT}", *(f"--claim={c}={_SOURCES}/{c}" for c in sources)]
+    options = [f"--claim={target}={_ROOT}", *(f"--claim={c}={_SOURCES}/{c}" for c in sources)]
+    if repair:
+        metadata["annotations"][names.ANNOTATION_REPAIR] = repair
+        options.append("--repair")
+    shares = target if one_node else None
+    labels = build_labels(server.metadata.name, "sync")
     container = {
         "name": names.CONTAINER_SYNC,
         "image": image,
@@ -62,7 +80,7 @@ def build_sync_job(
             f"--manifest={_MANIFEST_FOLDER}/manifest.json",
             f"--root={_ROOT}",
             f"--termination-log={_TERMINATION_LOG}",
-            *claims,
+            *options,
         ],
         "env": [{"name": "HOME", "value": "/tmp"}],
         "resources": {
@@ -87,7 +105,7 @@ def build_sync_job(
         "spec": {
             "backoffLimit": 0,
             "template": {
-                "metadata": {"labels": build_labels(server.metadata.name, "sync")},
+                "metadata": {"labels": labels | (build_claim_label(shares) if shares else {})},
                 "spec": {
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
@@ -97,7 +115,7 @@ def build_sync_job(
                     "securityContext": build_pod_security(server.spec.pod_template),
                     "containers": [container],
                     "volumes": _build_volumes(child, manifest, target, sources),
-                    **build_placement(server.spec.pod_template),
+                    **build_placement(server.spec.pod_template, shares=shares),
                 },
             },
         },

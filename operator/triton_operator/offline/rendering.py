@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import build_children
+from triton_operator.desired.claim import build_claim
 from triton_operator.desired.control_key import ENTRY, build_control_key
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.owned_server import build_owned_server
@@ -19,6 +20,7 @@ from triton_operator.observed import ServerRecord, Workload
 from triton_operator.offline.dump import dump
 from triton_operator.offline.scope import Group, Scope
 from triton_operator.plan.acceptance import Accepted, judge_models
+from triton_operator.plan.claim import access_modes, needs_one_node
 from triton_operator.plan.models import (
     ModelPlan,
     build_manifest,
@@ -109,12 +111,15 @@ def _render(
 def _build_objects(
     record: ServerRecord, server: TritonServer, plans: tuple[ModelPlan, ...], settings: Settings
 ) -> dict[str, Manifest | None]:
+    # What a claim of the user's allows, only the cluster knows.
+    one_node = needs_one_node(access_modes(server, None))
     children = build_children(
         server,
         default_image=settings.server_image,
         replicas=plan_replicas(server, Workload()).wanted,
         control_key=PLACEHOLDER_KEY,
         probe_model=find_probe_model(record, plans),
+        one_node=one_node,
     )
     manifest = build_manifest(record.meta.name, plans)
     job = build_sync_job(
@@ -124,10 +129,11 @@ def _build_objects(
         attempt=0,
         image=settings.sync_image,
         image_pull_policy=settings.sync_image_pull_policy,
+        one_node=one_node,
     )
     return {
         "secret-control-key": _control_key(record),
-        "persistentvolumeclaim": children.claim,
+        "persistentvolumeclaim": build_claim(server),
         "service": children.service,
         "service-headless": children.headless_service,
         "deployment": children.deployment,

@@ -7,6 +7,8 @@ from triton_operator.api.conditions import Condition, ConditionType
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 
+Status = TritonModelStatus | TritonServerStatus
+
 _PASSING = frozenset({"Syncing", "Loading", "NoReadyPods", "PodsStarting", "Complete"})
 """Reasons of a condition that is simply on its way."""
 
@@ -20,10 +22,20 @@ class Event:
     message: str
 
 
-def find_events(
-    before: TritonModelStatus | TritonServerStatus, after: TritonModelStatus | TritonServerStatus
-) -> tuple[Event, ...]:
-    """Return what is new in a status: Ready that came, or the reason why it went or is away."""
+def find_events(before: Status, after: Status) -> tuple[Event, ...]:
+    """Return what is new: Ready that came, the reason why it went or is away, a repair done."""
+    return (*_ready_events(before, after), *_repair_events(before, after))
+
+
+def _repair_events(before: Status, after: Status) -> tuple[Event, ...]:
+    done = after.repair if isinstance(after, TritonServerStatus) else None
+    if done is None or (isinstance(before, TritonServerStatus) and before.repair == done):
+        return ()
+    mended = ", ".join(done.mended) or "nothing; all files are as they should be"
+    return (Event("Normal", "Repaired", f"request {done.request!r}: mended {mended}"),)
+
+
+def _ready_events(before: Status, after: Status) -> tuple[Event, ...]:
     old, new = _ready(before), _ready(after)
     if new is None or _same(old, new):
         return ()
@@ -41,7 +53,7 @@ def is_passing(before: TritonModelStatus, after: TritonModelStatus) -> bool:
     return waits == ("Syncing", "NoReadyPods") and before.model_copy(update=news) == after
 
 
-def _ready(status: TritonModelStatus | TritonServerStatus) -> Condition | None:
+def _ready(status: Status) -> Condition | None:
     return next((c for c in status.conditions if c.type == ConditionType.READY), None)
 
 

@@ -5,11 +5,13 @@ from datetime import datetime
 
 from triton_operator import names
 from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
-from triton_operator.api.server import TritonServerStatus
+from triton_operator.api.server import RepairStatus, TritonServerStatus
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import Pod, ServerRecord, Workload
+from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck, is_unschedulable
+from triton_operator.plan.sync import Repair
 
 
 def assess_server(
@@ -21,12 +23,15 @@ def assess_server(
     revision: str,
     problem: InvalidSpecError | None,
     limit: str,
+    claim: ClaimReport,
+    repaired: Repair | None,
     now: datetime,
 ) -> TritonServerStatus:
     """Return the status of a server whose children were applied.
 
     ``problem`` is why a child cannot be as the spec wants it; ``limit`` says why there are other
-    replicas than were asked for, and is empty if there are not.
+    replicas than were asked for, and is empty if there are not. ``repaired`` is the check of the
+    claim that the last sync made, if it was asked to.
     """
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
     ready = sum(pod.ready for pod in living)
@@ -37,8 +42,12 @@ def assess_server(
     complete = workload.observed and ready == wanted == len(living) and not outdated
     rolling = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
+    limited = "AutoscalerInactive" if limit else "NotLimited"
     if unplaced and not limit:
+        limited = "Unschedulable"
         limit = f"{unplaced} of {wanted} pods cannot be scheduled: {stuck}"
+    elif claim.limit:
+        limited, limit = "ClaimNotShared", claim.limit
 
     def judge(kind: ConditionType, holds: bool, reason: str, message: str) -> Condition:
         return _condition(record, kind, holds=holds, reason=reason, message=message, now=now)
@@ -66,8 +75,14 @@ def assess_server(
         judge(
             ConditionType.SCALING_LIMITED,
             bool(limit),
-            (("Unschedulable" if unplaced else "AutoscalerInactive") if limit else "NotLimited"),
+            limited,
             limit,
+        ),
+        judge(
+            ConditionType.CLAIM_READY,
+            claim.problem is None,
+            "AsSpecified" if claim.problem is None else claim.problem.reason,
+            str(claim.problem or ""),
         ),
     )
     return TritonServerStatus(
@@ -79,6 +94,11 @@ def assess_server(
         selector=f"{names.LABEL_SERVER}={record.meta.name},{names.LABEL_COMPONENT}=server",
         models=tuple(sorted(plan.folder for plan in plans)),
         autoscaling=record.status.autoscaling,
+        repair=(
+            RepairStatus(request=repaired.request, mended=repaired.mended)
+            if repaired is not None
+            else record.status.repair
+        ),
     )
 
 

@@ -10,16 +10,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from triton_operator.observed import Pod, SyncJob, parse_time
+from triton_operator import names
+from triton_operator.observed import Pod, ServerRecord, SyncJob, parse_time
 from triton_operator.plan.pods import explain_waiting
 from triton_operator.plan.sync_log import Copied
 from triton_operator.repository.artifacts import Artifact
-from triton_operator.repository.outcome import Failure, decode_outcome
+from triton_operator.repository.outcome import EVERYTHING, Failure, SyncOutcome, decode_outcome
 
 _RETRY_SECONDS = (15.0, 600.0)
 """First and longest pause before a sync is tried again that may succeed by itself."""
 _MENDED_SECONDS = (300.0, 3600.0)
 """The same for failures that somebody has to mend: nothing there, not allowed, not the file."""
+
+_REQUEST_LENGTH = 253
+"""Characters of a request that are looked at: an annotation may hold far more."""
 
 
 _GATHERING_SECONDS = 0.3
@@ -43,6 +47,20 @@ class SyncState(StrEnum):
     """The Job has done what could be done; single models may have failed."""
     FAILED = "Failed"
     """The Job could not even say how far it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A check of the whole claim that was made."""
+
+    request: str
+    job: str
+    mended: tuple[str, ...] = ()
+    """Objects whose files had to be mended; ``*`` for more than could be reported."""
+
+    def concerns(self, name: str) -> bool:
+        """Return whether an object's files were mended."""
+        return name in self.mended or EVERYTHING in self.mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,15 @@ class SyncPlan:
     """Seconds until there is something to do though nothing happened."""
     retrying: bool = False
     """The Job that runs, or is to start, repeats one that failed."""
+    repaired: Repair | None = None
+    """What the Job that is done has checked and mended, if that was asked of it."""
+
+
+def pending_repair(record: ServerRecord) -> str:
+    """Return the request to check the claim that is still to be answered; empty for none."""
+    asked = record.meta.annotations.get(names.ANNOTATION_REPAIR, "")[:_REQUEST_LENGTH]
+    answered = record.status.repair.request if record.status.repair is not None else ""
+    return asked if asked != answered else ""
 
 
 def plan_sync(
@@ -79,10 +106,12 @@ def plan_sync(
     *,
     now: datetime,
     gathering: bool = False,
+    repair: str = "",
 ) -> SyncPlan:
     """Return how far the claim is from the manifest of this digest, and what to do.
 
     While the models of a new server are ``gathering``, its first Job waits for them a moment.
+    ``repair`` is a request to check all that is on the claim, which no Job has answered yet.
     """
     by_job = {pod.job: pod for pod in pods if pod.job}
     ordered = sorted(jobs, key=lambda job: job.sequence)
@@ -90,20 +119,21 @@ def plan_sync(
     if not ordered:
         if gathering:
             return SyncPlan(SyncState.WAITING, retry_in=_GATHERING_SECONDS)
-        return _start(digest, sequence=1, attempt=0, stop=())
+        return _start(digest, repair, sequence=1, attempt=0, stop=())
     latest = ordered[-1]
     pod = by_job.get(latest.name)
     running = not (latest.complete or latest.failed or (pod is not None and pod.finished))
-    if latest.terminating or latest.manifest != digest:
+    outdated = latest.manifest != digest or (repair and latest.repair != repair)
+    if latest.terminating or outdated:
         stop = superseded if latest.terminating else (*superseded, latest)
         if running:
             # Two writers at once could leave the older one's links: wait until it is gone.
             return SyncPlan(SyncState.WAITING, "an older sync is being stopped", stop=stop)
-        return _start(digest, sequence=latest.sequence + 1, attempt=0, stop=stop)
+        return _start(digest, repair, sequence=latest.sequence + 1, attempt=0, stop=stop)
     if running:
         plan = _judge_running(latest, pod, now)
         return replace(plan, stop=superseded, retrying=latest.attempt > 0)
-    return _judge_finished(digest, latest, pod, superseded, now)
+    return _judge_finished(digest, latest, pod, superseded, now, repair=repair)
 
 
 def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
@@ -138,7 +168,13 @@ def _left(patience: float, since: datetime | None, now: datetime) -> float:
 
 
 def _judge_finished(
-    digest: str, job: SyncJob, pod: Pod | None, superseded: tuple[SyncJob, ...], now: datetime
+    digest: str,
+    job: SyncJob,
+    pod: Pod | None,
+    superseded: tuple[SyncJob, ...],
+    now: datetime,
+    *,
+    repair: str,
 ) -> SyncPlan:
     outcome = decode_outcome(pod.termination_message) if pod is not None else None
     if outcome is None or outcome.manifest != digest:
@@ -161,7 +197,9 @@ def _judge_finished(
             log=pod if outcome.artifacts is None else None,
         )
         if not outcome.failed:
-            return replace(plan, stop=superseded)
+            return replace(plan, stop=superseded, repaired=_repair_of(job, outcome))
+    if outcome is not None and outcome.manifest == digest and outcome.problem is None:
+        plan = replace(plan, repaired=_repair_of(job, outcome))
     failures = plan.failures
     ended = job.finished_at or now
     lasting = bool(failures) and not any(failure.transient for failure in failures.values())
@@ -170,14 +208,25 @@ def _judge_finished(
     left = wait - (now - ended).total_seconds()
     if left > 0:
         return replace(plan, stop=superseded, retry_in=left)
+    # What has reported has checked all that it could: only what died has to do it again.
     retry = _start(
-        digest, sequence=job.sequence + 1, attempt=job.attempt + 1, stop=(*superseded, job)
+        digest,
+        "" if plan.repaired else repair,
+        sequence=job.sequence + 1,
+        attempt=job.attempt + 1,
+        stop=(*superseded, job),
     )
     return replace(plan, start=retry.start, stop=retry.stop, retrying=True)
 
 
-def _start(digest: str, *, sequence: int, attempt: int, stop: tuple[SyncJob, ...]) -> SyncPlan:
-    job = SyncJob(name="", sequence=sequence, manifest=digest, attempt=attempt)
+def _repair_of(job: SyncJob, outcome: SyncOutcome) -> Repair | None:
+    return Repair(job.repair, job.name, outcome.mended) if job.repair else None
+
+
+def _start(
+    digest: str, repair: str, *, sequence: int, attempt: int, stop: tuple[SyncJob, ...]
+) -> SyncPlan:
+    job = SyncJob(name="", sequence=sequence, manifest=digest, attempt=attempt, repair=repair)
     return SyncPlan(SyncState.RUNNING, start=job, stop=stop)
 
 

@@ -35,6 +35,8 @@ class Loader:
         self._triton = triton
         self._reporter = reporter
         self._now = clock
+        self._reloaded: dict[str, tuple[str, frozenset[Attempt]]] = {}
+        """The last repair of each server, and which loads of what it mended were made."""
         self._tried: dict[Attempt, tuple[datetime, Refusal | None]] = {}
 
     async def observe(self, pods: tuple[Pod, ...], key: str) -> dict[Pod, Served | None]:
@@ -56,6 +58,7 @@ class Loader:
         this = replace(this, refusals=self._known_refusals(this))
         if this.sync.state is not SyncState.DONE:
             return this
+        this = await self._reload_mended(this)
         unloaded: set[tuple[str, str]] = set()
         while step := self._plan_step(this):
             if unloaded.issuperset((unload.pod.uid, unload.model) for unload in step.unloads):
@@ -71,6 +74,33 @@ class Loader:
     def _plan_step(self, this: Pass) -> LoadStep:
         answered = {pod: served for pod, served in this.served.items() if served is not None}
         return plan_loads(this.plans, answered, unsynced=this.sync.failures, tried=self._tried)
+
+    async def _reload_mended(self, this: Pass) -> Pass:
+        """Load mended models again: a pod may have read their files before, under the right hash.
+
+        Triton itself reloads only what has changed, so that asking once too often costs nothing.
+        """
+        repaired, uid = this.sync.repaired, this.record.meta.uid
+        if repaired is None:
+            self._reloaded.pop(uid, None)
+            return this
+        job, done = self._reloaded.get(uid, ("", frozenset()))
+        if job != repaired.job:
+            done = frozenset()
+        loads = tuple(
+            load
+            for plan in this.plans
+            if repaired.concerns(plan.object) and plan.link is not None
+            for pod, served in this.served.items()
+            if served is not None and serves(served, plan)
+            for load in (Load(pod, plan.folder, plan.object, plan.link, first=False),)
+            if load.attempt not in done
+        )
+        if loads:
+            this = await self._run_step(this, LoadStep(loads))
+        answered = {load.attempt for load in loads if this.served.get(load.pod) is not None}
+        self._reloaded[uid] = (repaired.job, done | answered)
+        return this
 
     def _known_refusals(self, this: Pass) -> dict[str, Refusal]:
         """Return the refusals of earlier passes that still hold; what is due again is forgotten."""

@@ -68,6 +68,8 @@ class Reporter:
                 revision=revision,
                 problem=this.problem,
                 limit=this.limit,
+                claim=this.claim,
+                repaired=this.sync.repaired,
                 now=now,
             )
             await self._write_server(this.record, status)
@@ -118,5 +120,5 @@ class Reporter:
             return
         await self._cluster.write_status(names.KIND_SERVER, record.meta, status)
         for event in find_events(latest.status, status):
-            if event.type == "Warning":
+            if event.type == "Warning" or event.reason == "Repaired":
                 await self._cluster.record_event(names.KIND_SERVER, record.meta, event)

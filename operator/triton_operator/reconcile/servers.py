@@ -8,13 +8,15 @@ from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import InvalidSpecError, OperatorError
-from triton_operator.observed import Body, ServerRecord, ServerWorld, Workload
+from triton_operator.observed import ServerRecord, ServerWorld, Workload
 from triton_operator.plan.acceptance import judge_leaving, judge_models
+from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
 from triton_operator.plan.replicas import plan_replicas
-from triton_operator.plan.sync import plan_sync
+from triton_operator.plan.sync import pending_repair, plan_sync
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
+from triton_operator.reconcile.claims import Claims
 from triton_operator.reconcile.loader import Loader
 from triton_operator.reconcile.releaser import Releaser
 from triton_operator.reconcile.reporter import Reporter
@@ -37,7 +39,8 @@ class ServerReconciler:
         self._now = clock
         self._reporter = Reporter(cluster, clock)
         self._loader = Loader(cluster, triton, self._reporter, clock)
-        self._syncer = Syncer(cluster, settings, clock)
+        self._claims = Claims(cluster, clock)
+        self._syncer = Syncer(cluster, self._claims, settings, clock)
         self._releaser = Releaser(cluster, self._syncer, clock)
 
     async def reconcile(self, key: Key) -> float:
@@ -88,6 +91,7 @@ class ServerReconciler:
     async def _serve(self, world: ServerWorld, record: ServerRecord, server: TritonServer) -> float:
         now = self._now()
         child = ChildNames(record.meta.name)
+        modes = await self._claims.modes(server)
         verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
         plans = plan_models(verdicts, record.meta.name)
         workload = Workload.parse(world.child("Deployment", child.deployment))
@@ -99,21 +103,24 @@ class ServerReconciler:
             replicas=replicas.wanted,
             control_key=key,
             probe_model=find_probe_model(record, plans),
+            one_node=needs_one_node(modes),
         )
         manifest = build_manifest(record.meta.name, plans)
-        # A server that models share is often applied together with them.
-        gathering = record.owner() is None and not workload.exists
-        sync = plan_sync(manifest.digest(), world.jobs, world.pods, now=now, gathering=gathering)
+        sync = plan_sync(
+            manifest.digest(),
+            world.jobs,
+            world.pods,
+            now=now,
+            # A server that models share is often applied together with them.
+            gathering=record.owner() is None and not workload.exists,
+            repair=pending_repair(record),
+        )
         refusals = await asyncio.gather(
-            *(
-                _refusal(self._cluster.apply(each))
-                for each in children.manifests()
-                # A claim is made once: one that is there may have been enlarged since.
-                if each is not children.claim or _claim_of(world, children) is None
-            ),
+            _refusal(self._claims.provide(server, world.children)),
+            *map(_refusal, map(self._cluster.apply, children.manifests())),
             _refusal(self._syncer.run(server, manifest, sync)),
         )
-        problem = next(filter(None, refusals), None)
+        storage, problem = assess_claim(server, modes, refusals)
         await self._drop_headless_service(world, children)
         pods = tuple(world.server_pods())
         this = Pass(
@@ -124,6 +131,7 @@ class ServerReconciler:
             children=children,
             problem=problem,
             limit=replicas.limit,
+            claim=storage,
             sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
             key=key,
             served=await self._loader.observe(pods, key),
@@ -161,8 +169,3 @@ async def _refusal(request: Awaitable[object]) -> InvalidSpecError | None:
     except InvalidSpecError as error:
         return error
     return None
-
-
-def _claim_of(world: ServerWorld, children: Children) -> Body | None:
-    claim = children.claim
-    return world.child(claim["kind"], claim["metadata"]["name"]) if claim is not None else None

@@ -7,6 +7,7 @@ from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
+from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import SERVER_DIED, ModelPlan
 from triton_operator.plan.sync import SyncPlan
@@ -24,6 +25,7 @@ class Pass:
     problem: InvalidSpecError | None
     """Why a child cannot be as the spec wants it; what was there before stays."""
     limit: str
+    claim: ClaimReport
     sync: SyncPlan
     key: str
     served: Mapping[Pod, Served | None]

@@ -11,9 +11,11 @@ from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
 from triton_operator.errors import OperatorError
 from triton_operator.observed import Pod
+from triton_operator.plan.claim import needs_one_node
 from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_log import SyncLog, read_sync_log
 from triton_operator.ports import Clock, Cluster, Key
+from triton_operator.reconcile.claims import Claims
 from triton_operator.repository.manifest import Manifest
 from triton_operator.settings import Settings
 
@@ -48,8 +50,9 @@ class _Heard:
 class Syncer:
     """Has the claim made what a manifest says."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, claims: Claims, settings: Settings, clock: Clock) -> None:
         self._cluster = cluster
+        self._claims = claims
         self._settings = settings
         self._now = clock
         self._heard: dict[Key, _Heard] = {}
@@ -59,6 +62,7 @@ class Syncer:
         namespace, child = server.metadata.namespace, ChildNames(server.metadata.name)
         if sync.start is not None:
             await self._cluster.create(build_manifest_map(server, manifest))
+            modes = await self._claims.modes(server)
             job = build_sync_job(
                 server,
                 manifest,
@@ -66,6 +70,8 @@ class Syncer:
                 attempt=sync.start.attempt,
                 image=self._settings.sync_image,
                 image_pull_policy=self._settings.sync_image_pull_policy,
+                repair=sync.start.repair,
+                one_node=needs_one_node(modes),
             )
             await self._cluster.create(job)
         for stopped in sync.stop:

@@ -14,6 +14,7 @@ from triton_operator.repository.disk import (
     flush_folder,
     free_bytes,
 )
+from triton_operator.repository.integrity import Checksums
 from triton_operator.repository.layout import Layout, check_sha256
 from triton_operator.repository.outcome import Event
 from triton_operator.repository.sources import (
@@ -32,12 +33,19 @@ class Blobs:
     """The ``blobs/`` folder during one run."""
 
     def __init__(
-        self, layout: Layout, staging: Staging, sources: Sources, report: Callable[[Event], None]
+        self,
+        layout: Layout,
+        staging: Staging,
+        sources: Sources,
+        report: Callable[[Event], None],
+        *,
+        checksums: Checksums | None = None,
     ) -> None:
         self._layout = layout
         self._staging = staging
         self._sources = sources
         self._report = report
+        self._checksums = checksums
         self._known: dict[str, str] = {}
         self.bytes_copied = 0
 
@@ -54,7 +62,7 @@ class Blobs:
 
         """
         digest = expected or self._known.get(file.uri)
-        if digest and (blob := self._layout.blob(digest)).is_file():
+        if digest and self._is_there(blob := self._layout.blob(digest)):
             size = blob.stat().st_size
             self._report(Event("reused", object_, public_uri(file.uri), size, sha256=digest))
             return blob
@@ -81,7 +89,7 @@ class Blobs:
                     f"{uri} has sha256 {digest}, not {expected}: "
                     "correct the model's sha256 or restore the artifact"
                 )
-            blob = self._publish(partial, digest)
+            blob = self._publish(partial, digest, object_)
         except OSError as error:
             raise write_error(error, uri, needed=file.size, free=None) from error
         seconds = round(time.monotonic() - started, 3)
@@ -89,14 +97,21 @@ class Blobs:
         self._report(fetched)
         return blob
 
-    def _publish(self, partial: Path, digest: str) -> Path:
+    def _publish(self, partial: Path, digest: str, object_: str) -> Path:
         blob = self._layout.blob(digest)
-        if blob.exists():
+        if self._is_there(blob):
             partial.unlink()  # replacing it would leave its content twice on the claim
         else:
+            damaged = blob.exists()
             partial.rename(blob)
             flush_folder(blob.parent)
+            if damaged:
+                self._report(Event("mended", object_, path=f"blobs/{digest}"))
         return blob
+
+    def _is_there(self, blob: Path) -> bool:
+        """Return whether a blob is there; with checksums, whether it is what its name says."""
+        return blob.is_file() and (self._checksums is None or self._checksums.is_blob(blob))
 
 
 class _FileSink:

@@ -75,6 +75,7 @@ def write_file(path: Path, content: bytes) -> None:
     """Create a file, durably."""
     with path.open("xb") as file:
         file.write(content)
+        file.flush()
         finish_file(file.fileno(), path)
 
 

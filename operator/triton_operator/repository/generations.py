@@ -9,6 +9,7 @@ from triton_operator.repository import disk
 from triton_operator.repository.artifacts import Artifact, folder_digest, write_record
 from triton_operator.repository.blobs import Blobs
 from triton_operator.repository.copying import Copying
+from triton_operator.repository.integrity import Checksums, is_intact, merge_folder
 from triton_operator.repository.layout import (
     CONFIG_FILE,
     EMPTY_VERSION,
@@ -20,7 +21,7 @@ from triton_operator.repository.layout import (
     check_version,
 )
 from triton_operator.repository.manifest import Generation, VersionContent
-from triton_operator.repository.outcome import Event
+from triton_operator.repository.outcome import Event, EventName
 from triton_operator.repository.sources import (
     InvalidSourceError,
     SourceFile,
@@ -44,15 +45,19 @@ class Generations:
         blobs: Blobs,
         *,
         report: Copying,
+        checksums: Checksums | None = None,
     ) -> None:
         self._layout = layout
         self._staging = staging
         self._sources = sources
         self._blobs = blobs
         self._report = report
+        self._checksums = checksums
 
     def ensure(self, generation: Generation) -> None:
         """Build a generation unless it is there: with its name, it is complete.
+
+        With checksums, one that is there is read, and what is not as it should be is replaced.
 
         Raises:
             InvalidSpecError: a name in it cannot be a path.
@@ -61,7 +66,7 @@ class Generations:
 
         """
         final = self._layout.generation(generation.object, generation.hash)
-        if final.is_dir():
+        if final.is_dir() and self._is_intact(generation):
             return
         started = time.monotonic()
         check_model_files(generation.files)
@@ -87,11 +92,24 @@ class Generations:
             disk.make_folder(folder / check_version(EMPTY_VERSION))
         disk.flush_tree(folder)
         if self._publish(folder, final):
-            path = final.relative_to(self._layout.root).as_posix()
-            seconds = round(time.monotonic() - started, 3)
-            self._report(Event("built", generation.object, path=path, seconds=seconds))
+            done: EventName = "built"
         else:
-            shutil.rmtree(folder)  # another run completed it
+            # Another run completed it, or it is there and not as it should be.
+            changed = self._checksums is not None and merge_folder(
+                folder, final, self._staging, self._checksums
+            )
+            shutil.rmtree(folder)
+            if not changed:
+                return
+            done = "mended"
+        path = final.relative_to(self._layout.root).as_posix()
+        seconds = round(time.monotonic() - started, 3)
+        self._report(Event(done, generation.object, path=path, seconds=seconds))
+
+    def _is_intact(self, generation: Generation) -> bool:
+        return self._checksums is None or is_intact(
+            generation, self._layout, self._sources, self._checksums
+        )
 
     def _publish(self, folder: Path, final: Path) -> bool:
         for _ in range(_ROUNDS):

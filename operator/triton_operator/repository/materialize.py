@@ -16,6 +16,7 @@ from triton_operator.repository.artifacts import Artifact, read_record
 from triton_operator.repository.blobs import Blobs
 from triton_operator.repository.copying import Copying
 from triton_operator.repository.generations import Generations
+from triton_operator.repository.integrity import Checksums
 from triton_operator.repository.layout import Layout, check_name, link_target, read_link_target
 from triton_operator.repository.manifest import Link, Manifest
 from triton_operator.repository.outcome import Event, Failure, Outcome
@@ -46,6 +47,7 @@ def materialize(
     report: Callable[[Event], None],
     *,
     clock: Callable[[], float] = time.time,
+    repair: bool = False,
 ) -> Outcome:
     """Make the claim mounted at ``root`` hold what the manifest says, and nothing older.
 
@@ -57,6 +59,7 @@ def materialize(
         sources: Where artifacts come from.
         report: Told of everything that happens, as it happens.
         clock: Seconds since the epoch, compared with the age of files.
+        repair: Whether to read what is there, instead of trusting in names, and mend it.
 
     Raises:
         InvalidSpecError: the server's name cannot be a folder.
@@ -66,10 +69,18 @@ def materialize(
     started = time.monotonic()
     layout = Layout(root)
     staging = disk.Staging(layout.staging, manifest.server)
-    copying = Copying(report)
-    blobs = Blobs(layout, staging, sources, copying)
-    generations = Generations(layout, staging, sources, blobs, report=copying)
-    run = _Run(layout, manifest, staging, generations, report)
+    checksums = Checksums() if repair else None
+    mended: set[str] = set()
+
+    def tell(event: Event) -> None:
+        if repair and event.object and event.event in {"built", "mended", "linked"}:
+            mended.add(event.object)
+        report(event)
+
+    copying = Copying(tell)
+    blobs = Blobs(layout, staging, sources, copying, checksums=checksums)
+    generations = Generations(layout, staging, sources, blobs, report=copying, checksums=checksums)
+    run = _Run(layout, manifest, staging, generations, tell)
     problem = None
     try:
         if manifest.remove:
@@ -87,7 +98,7 @@ def materialize(
         staging.close()
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
-    return Outcome(run.failed, run.read_artifacts(), blobs.bytes_copied, problem)
+    return Outcome(run.failed, run.read_artifacts(), blobs.bytes_copied, problem, frozenset(mended))
 
 
 class _Run:

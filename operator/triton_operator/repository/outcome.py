@@ -14,6 +14,8 @@ from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.sources import TRANSIENT_REASONS
 
 TERMINATION_MESSAGE_BYTES = 4096
+EVERYTHING = "*"
+"""Stands for all objects where naming the mended ones would take too much room."""
 _MESSAGE_LENGTHS = (1024, 512, 256, 128, 64, 32)
 
 EventName = Literal[
@@ -25,6 +27,7 @@ EventName = Literal[
     "built",
     "artifact",
     "linked",
+    "mended",
     "unlinked",
     "pruned",
     "failed",
@@ -106,6 +109,8 @@ class Outcome:
     bytes_copied: int = 0
     problem: Failure | None = None
     """Why the run could not go on to its end, if the claim itself failed."""
+    mended: frozenset[str] = frozenset()
+    """Objects whose files were not as they should have been."""
 
     @property
     def complete(self) -> bool:
@@ -130,17 +135,22 @@ class SyncOutcome:
     artifacts: Mapping[str, tuple[Artifact, ...]] | None = field(default_factory=dict)
     """As in :class:`Outcome`; None if they did not fit, and are in the log instead."""
     problem: Failure | None = None
+    mended: tuple[str, ...] = ()
+    """Objects whose files had to be mended, or ``EVERYTHING``."""
 
 
 def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
     """Return the outcome as compact JSON of at most ``limit`` bytes.
 
-    Artifacts are left out first; then messages are shortened, all alike; then objects are left out
-    and counted.
+    Mended objects are no longer named where that takes much room. Then artifacts are left out;
+    then messages are shortened, all alike; then failed objects are left out and counted.
     """
     failed = outcome.failed
     names = sorted(failed)
     rest: dict[str, Any] = {}
+    if outcome.mended:
+        mended = sorted(outcome.mended)
+        rest["mended"] = mended if len(json.dumps(mended)) <= limit // 4 else [EVERYTHING]
     if outcome.problem is not None:
         message = _shorten(outcome.problem.message, _MESSAGE_LENGTHS[0])
         rest["problem"] = {"reason": outcome.problem.reason, "message": message}
@@ -173,6 +183,7 @@ def decode_outcome(text: str) -> SyncOutcome | None:
             truncated=int(data.get("truncated", 0)),
             artifacts=_read_artifacts(data.get("artifacts", {})),
             problem=_read_failure(data["problem"]) if "problem" in data else None,
+            mended=tuple(_string(each) for each in data.get("mended", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -12,12 +12,12 @@
 """
 
 import errno
-import os
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from triton_operator.errors import OperatorError, TransientError
+from triton_operator.repository.permission import explain_refusal
 
 
 class SyncError(OperatorError):
@@ -149,15 +149,4 @@ def write_error(error: OSError, what: str, *, needed: int | None, free: int | No
             return InsufficientSpaceError(
                 f"the volume's quota leaves no space for {what}{detail}: raise it"
             )
-        case errno.EACCES | errno.EPERM:
-            return WriteFailedError(
-                f"{what} cannot be written: user {os.geteuid()} and group {os.getegid()} may not "
-                f"write there ({error}): give them the volume's root folder, which Kubernetes "
-                "does only where the volume supports fsGroup (NFS does not)"
-            )
-        case errno.EROFS:
-            return WriteFailedError(
-                f"{what} cannot be written: the volume is mounted read-only ({error}): use a claim "
-                "that can be written, and check its access modes and the volume's mount options"
-            )
-    return WriteFailedError(f"{what} cannot be written: {error}; check the claim's volume")
+    return WriteFailedError(f"{what} cannot be written: {error}; {explain_refusal(error)}")

@@ -277,6 +277,12 @@ REFUSED = (
         "spec.repository",
         "remove claimName",
     ),
+    Refused(
+        "claim for one pod",
+        server(repository={"accessModes": ["ReadWriteOnce", "ReadWriteOncePod"]}),
+        "spec.repository.accessModes[1]",
+    ),
+    Refused("size of no kind", server(repository={"size": "large"}), "spec.repository.size"),
     Refused("not built yet", server(modelUpdates="Rollout"), "spec.modelUpdates"),
     Refused("not built yet either", server(rollout="Auto"), "spec.rollout"),
     Refused("verbosity", server(logVerbosity=10), "spec.logVerbosity"),
@@ -381,6 +387,9 @@ ACCEPTED = {
             "storageClassName": "nfs",
             "accessModes": ["ReadWriteMany"],
         }
+    ),
+    "claim that one node at a time can mount": server(
+        repository={"accessModes": ["ReadWriteOnce"], "size": 1073741824}
     ),
     "server with everything": server(
         image="registry.example/tritonserver:26.07-py3",

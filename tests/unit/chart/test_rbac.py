@@ -30,6 +30,8 @@ USED = {
     *(("apps", "deployments", verb) for verb in ("create", "patch")),
     *(("", "services", verb) for verb in ("create", "patch")),
     *(("", "persistentvolumeclaims", verb) for verb in ("create", "patch")),
+    # `KubeCluster.claim`
+    ("", "persistentvolumeclaims", "get"),
     # `KubeCluster.create`: POST, then GET if it exists
     *(("batch", "jobs", verb) for verb in ("create", "get")),
     *(("", "configmaps", verb) for verb in ("create", "get")),

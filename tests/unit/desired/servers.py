@@ -11,6 +11,7 @@ from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
+from triton_operator.desired.claim import build_claim
 from triton_operator.desired.control_key import build_control_key
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.owned_server import build_owned_server
@@ -99,6 +100,7 @@ class Case:
         return [
             *([build_owned_server(self.owner)] if self.owner is not None else []),
             build_control_key(self.server.metadata),
+            *filter(None, [build_claim(self.server)]),
             *self.children(replicas=self.server.spec.replicas or 1).manifests(),
             build_manifest_map(self.server, self.manifest),
             build_sync_job(

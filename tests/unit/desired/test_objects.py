@@ -22,9 +22,11 @@ from tests.unit.desired.servers import (
 from triton_operator import names
 from triton_operator.adapters.api_client import KINDS
 from triton_operator.api.server import TritonServer
+from triton_operator.desired.claim import build_claim
 from triton_operator.desired.control_key import build_control_key, read_control_key
 from triton_operator.desired.deployment import build_deployment, template_revision
 from triton_operator.desired.metadata import ChildNames, build_selector
+from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.quantity import parse_quantity, quantity_bytes
 from triton_operator.desired.sync_job import source_claims
 from triton_operator.repository.manifest import Manifest
@@ -290,7 +292,7 @@ def test_new_pods_take_the_room_of_the_old_ones_unless_there_is_to_be_a_spare() 
 
 
 def test_the_claim_of_the_user_is_used_and_not_made() -> None:
-    assert SHARED_CASE.children().claim is None
+    assert build_claim(SHARED_CASE.server) is None
     for spec in pod_specs(SHARED_CASE):
         volume = next(v for v in spec["volumes"] if v["name"] == "repository")
         assert volume["persistentVolumeClaim"]["claimName"] == "models"
@@ -433,3 +435,29 @@ def test_the_key_of_a_server_is_owned_by_it() -> None:
     found = build_control_key(meta("vision"))
 
     assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-vision"
+
+
+# ---- one node ---------------------------------------------------------------------------------
+
+
+def test_pods_that_share_a_claim_for_one_node_keep_the_users_affinity() -> None:
+    mine = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "cache"}}}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    wishes = {"nodeAffinity": {"x": 1}, "podAffinity": {required: [mine]}}
+    template = server("vision", podTemplate={"affinity": wishes}).spec.pod_template
+
+    found = build_placement(template, shares="models")["affinity"]
+
+    assert found["nodeAffinity"] == {"x": 1}
+    first, second = found["podAffinity"][required]
+    assert first == mine
+    assert second["labelSelector"]["matchLabels"] == {names.LABEL_CLAIM: "models"}
+    assert build_placement(template)["affinity"] == wishes
+
+
+def test_the_longest_claim_has_a_label_of_its_own() -> None:
+    (first,), (second,) = (build_claim_label("c" * 100 + end).values() for end in ("-one", "-two"))
+
+    assert first != second
+    assert len(first) == len(second) == 63
+    assert build_claim_label("models") == {names.LABEL_CLAIM: "models"}

@@ -9,9 +9,11 @@ from triton_operator import names
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.observed import Pod, ServerRecord, Workload
+from triton_operator.plan.claim import ClaimNotEnlargedError, ClaimReport
 from triton_operator.plan.events import find_events
 from triton_operator.plan.replicas import Replicas, plan_replicas
 from triton_operator.plan.server_status import assess_server, assess_server_failure
+from triton_operator.plan.sync import Repair
 
 
 def record(status: TritonServerStatus | None = None, **spec: Any) -> ServerRecord:
@@ -36,6 +38,8 @@ def assess(
     at: float = 0,
     limit: str = "",
     problem: InvalidSpecError | None = None,
+    claim: ClaimReport | None = None,
+    repaired: Repair | None = None,
 ) -> TritonServerStatus:
     return assess_server(
         record(before),
@@ -45,6 +49,8 @@ def assess(
         revision="rev",
         problem=problem,
         limit=limit,
+        claim=claim or ClaimReport(),
+        repaired=repaired,
         now=later(at),
     )
 
@@ -187,3 +193,35 @@ def test_replicas_are_the_specs_or_stay_within_the_bounds(
     assert found.wanted == wanted
     assert bool(found.limit) == ("autoscaling" in spec)
     assert spec.get("autoscaling") or found == Replicas(wanted)
+
+
+def test_a_claim_that_cannot_grow_is_told_and_keeps_nothing_from_being_ready() -> None:
+    status = assess(claim=ClaimReport(problem=ClaimNotEnlargedError("it stays at 1Gi")))
+
+    found = {c.type.value: c for c in status.conditions}
+    assert (found["ClaimReady"].reason, found["ClaimReady"].message) == (
+        "ClaimNotEnlarged",
+        "it stays at 1Gi",
+    )
+    assert found["Accepted"].status == "True"
+    assert {c.type: c.status for c in assess().conditions}["ClaimReady"] == "True"
+
+
+def test_a_claim_for_one_node_is_told_before_pods_wait_for_a_node() -> None:
+    status = assess(claim=ClaimReport(limit="all 3 pods have to fit on one node"))
+
+    (found,) = (c for c in status.conditions if c.type == "ScalingLimited")
+    assert (found.status, found.reason) == ("True", "ClaimNotShared")
+    assert found.message == "all 3 pods have to fit on one node"
+
+
+def test_a_repair_is_news_once() -> None:
+    before = assess()
+    after = assess(before=before, repaired=Repair("monday", "sync-3", ("resnet",)))
+
+    (news,) = (e for e in find_events(before, after) if e.reason == "Repaired")
+    assert "resnet" in news.message
+    assert after.repair is not None
+    assert after.repair.request == "monday"
+    assert assess(before=after).repair == after.repair
+    assert not find_events(after, assess(before=after))

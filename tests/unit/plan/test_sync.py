@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.plan.values import NOW, later
 from triton_operator.observed import Pod, SyncJob
-from triton_operator.plan.sync import SyncPlan, SyncState, is_claim_missing, plan_sync
+from triton_operator.plan.sync import Repair, SyncPlan, SyncState, is_claim_missing, plan_sync
 from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 
@@ -23,8 +23,10 @@ def finished(sequence: int = 1, manifest: str = "aa", **fields: Any) -> SyncJob:
     return job(sequence, manifest, **({"complete": True, "finished_at": NOW} | fields))
 
 
-def report(sequence: int = 1, manifest: str = "aa", **failed: Failure) -> Pod:
-    text = encode_outcome(manifest, Outcome(failed))
+def report(
+    sequence: int = 1, manifest: str = "aa", mended: tuple[str, ...] = (), **failed: Failure
+) -> Pod:
+    text = encode_outcome(manifest, Outcome(failed, mended=frozenset(mended)))
     return pod(sequence, finished=True, exit_code=0, termination_message=text)
 
 
@@ -32,8 +34,10 @@ def pod(sequence: int = 1, **fields: Any) -> Pod:
     return Pod(name=f"pod-{sequence}", component="sync", job=f"sync-{sequence}", **fields)
 
 
-def plan(*jobs: SyncJob, pods: tuple[Pod, ...] = (), now: datetime = NOW) -> SyncPlan:
-    return plan_sync("aa", jobs, pods, now=now)
+def plan(
+    *jobs: SyncJob, pods: tuple[Pod, ...] = (), now: datetime = NOW, repair: str = ""
+) -> SyncPlan:
+    return plan_sync("aa", jobs, pods, now=now, repair=repair)
 
 
 def test_the_first_job_is_started_when_there_is_none() -> None:
@@ -235,3 +239,37 @@ def test_a_claim_that_does_not_exist_is_told_from_other_waits() -> None:
     )
     assert not is_claim_missing("models", [Pod(name="server", unschedulable=missing)])
     assert not is_claim_missing("other", [pod(unschedulable=f"0/1 nodes: {missing}")])
+
+
+def test_a_repair_is_a_job_of_its_own_for_the_same_manifest() -> None:
+    found = plan(finished(), pods=(report(),), repair="monday")
+
+    assert found.start == SyncJob("", 2, "aa", repair="monday")
+    assert found.stop == (finished(),)
+
+
+def test_a_repair_waits_for_the_sync_that_runs() -> None:
+    assert plan(job(), pods=(pod(running=True),), repair="monday").state is SyncState.WAITING
+
+
+def test_a_repair_that_is_done_says_what_it_mended_and_is_not_repeated() -> None:
+    done = finished(repair="monday")
+    for asked in ("monday", ""):
+        found = plan(done, pods=(report(mended=("resnet",)),), repair=asked)
+        assert (found.state, found.start) == (SyncState.DONE, None)
+        assert found.repaired == Repair("monday", "sync-1", ("resnet",))
+    assert found.repaired.concerns("resnet")
+    assert not found.repaired.concerns("bert")
+    assert Repair("monday", "sync-1", ("*",)).concerns("bert")
+
+
+def test_a_repair_that_died_is_repeated_and_one_that_reported_a_failure_is_not() -> None:
+    died = job(failed=True, finished_at=NOW, repair="monday")
+    assert plan(died, now=later(3600), repair="monday").start == SyncJob(
+        "", 2, "aa", attempt=1, repair="monday"
+    )
+
+    done = finished(repair="monday")
+    found = plan(done, pods=(report(resnet=AWAY),), now=later(3600), repair="monday")
+    assert found.start == SyncJob("", 2, "aa", attempt=1)
+    assert found.repaired == Repair("monday", "sync-1")

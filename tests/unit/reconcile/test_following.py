@@ -10,6 +10,7 @@ from triton_operator.api.model import TritonModelStatus
 from triton_operator.errors import ClusterError
 from triton_operator.observed import Pod
 from triton_operator.plan.sync import SyncPlan, SyncState
+from triton_operator.reconcile.claims import Claims
 from triton_operator.reconcile.reporter import Reporter
 from triton_operator.reconcile.syncer import Syncer
 from triton_operator.repository.outcome import Event, Failure
@@ -154,7 +155,8 @@ def build_syncer(world: World, refusal: ClusterError | None = None) -> Syncer:
             raise refusal
 
     cluster = Logs(world) if refusal else Cluster(world)
-    return Syncer(cluster, Settings(server_image="a", sync_image="b"), lambda: world.now)
+    settings = Settings(server_image="a", sync_image="b")
+    return Syncer(cluster, Claims(cluster, lambda: world.now), settings, lambda: world.now)
 
 
 async def test_a_wait_for_a_pod_is_told_when_it_lasts(world: World) -> None:

@@ -21,6 +21,7 @@ from triton_operator.observed import (
     ServerWorld,
     SyncJob,
 )
+from triton_operator.observed import Claim as UsersClaim
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
@@ -56,6 +57,9 @@ class World:
         self.missing_sources: set[str] = set()
         self.failing: dict[tuple[str, str], OperatorError] = {}
         """Answers to a verb on a kind."""
+        self.claim_reads = 0
+        self.damaged: set[str] = set()
+        """Models whose files on the claim are not as they should be."""
         self.missing_claims: set[str] = set()
         self.stuck_jobs = False
         self.copying: list[JobEvent] | None = None
@@ -169,6 +173,13 @@ class World:
     def server_record(self, key: Key) -> ServerRecord | None:
         body = self.objects.get((names.KIND_SERVER, *key))
         return ServerRecord.parse(copy.deepcopy(body)) if body else None
+
+    async def claim(self, namespace: str, name: str) -> UsersClaim | None:
+        self.claim_reads += 1
+        body = self.objects.get(("PersistentVolumeClaim", namespace, name))
+        if name in self.missing_claims:
+            return None
+        return UsersClaim.parse(body) if body else UsersClaim(name, frozenset({"ReadWriteMany"}))
 
     # ---- ports.Cluster: writes ------------------------------------------------------------
 
@@ -326,7 +337,12 @@ class World:
         volumes = job["spec"]["template"]["spec"]["volumes"]
         config_map = next(v["configMap"]["name"] for v in volumes if "configMap" in v)
         text = self.objects[("ConfigMap", NAMESPACE, config_map)]["data"]["manifest.json"]
-        report = self._materialize(self._claim(claim_name), Repository.from_json(text))
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        report = self._materialize(
+            self._claim(claim_name),
+            Repository.from_json(text),
+            repair="--repair" in container["args"],
+        )
         ended = {"terminated": {"exitCode": 0, "message": report}}
         pod["status"] = {
             "phase": "Succeeded",
@@ -342,8 +358,10 @@ class World:
             ]
         }
 
-    def _materialize(self, claim: Claim, manifest: Repository) -> str:
+    def _materialize(self, claim: Claim, manifest: Repository, *, repair: bool) -> str:
         failed = {}
+        mended = self.damaged if repair else set()
+        self.damaged = self.damaged - mended
         claim.servers.add(manifest.server)
         if manifest.remove:
             claim.servers.remove(manifest.server)
@@ -369,7 +387,7 @@ class World:
             for key, generation in claim.generations.items()
             if key in needed or key[0] not in objects
         }
-        return encode_outcome(manifest.digest(), Outcome(failed))
+        return encode_outcome(manifest.digest(), Outcome(failed, mended=frozenset(mended)))
 
     def _run_deployment(self, deployment: Body) -> None:
         name, template = deployment["metadata"]["name"], deployment["spec"]["template"]

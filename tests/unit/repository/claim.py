@@ -57,8 +57,8 @@ class Claim:
     events: list[Event] = field(default_factory=list)
     now: Callable[[], float] | None = None
 
-    def sync(self, manifest: Manifest) -> Outcome:
-        options = {"clock": self.now} if self.now else {}
+    def sync(self, manifest: Manifest, *, repair: bool = False) -> Outcome:
+        options = {"repair": repair} | ({"clock": self.now} if self.now else {})
         return materialize(self.root, manifest, self.sources, self.events.append, **options)
 
     def served(self, server: str = "vision") -> dict[str, str]:

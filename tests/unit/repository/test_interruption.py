@@ -3,41 +3,27 @@
 import os
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.unit.repository.claim import Claim, MemorySources, digest, model, serving, version
-from triton_operator.repository.layout import RECORD_FILE
+from tests.unit.repository.claim import Claim, MemorySources
+from tests.unit.repository.interruption import CHANGES, die_before, record_changes
+from tests.unit.repository.scenarios import (
+    AFTER,
+    ARTIFACTS,
+    BEFORE,
+    SCENARIOS,
+    URI,
+    WHOLE,
+    Scenario,
+)
+from triton_operator.repository.artifacts import read_record
+from triton_operator.repository.layout import RECORD_FILE, read_link_target
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.materialize import materialize
 
-URI = "https://models.example/resnet/model.onnx"
-FOLDER = "pvc://models/bert/"
-ARTIFACTS = {URI: b"weights", FOLDER: {"model.py": b"1", "vocab/en.txt": b"2"}}
-
-RESNET = model("resnet", "config 1", version(1, URI, digest(b"weights")))
-RESNET_2 = model("resnet", "config 2", version(1, URI), version(2, model_py="two"))
-SCRIPT = model("script", "python", version(1, model_py="pass"))
-BERT = model("bert", "config", version(1, FOLDER), labels_txt="a\n")
-
-BEFORE = serving(RESNET, SCRIPT)
-AFTER = serving(RESNET_2, BERT)
-WHOLE = {
-    ("resnet", RESNET.hash): {"config.pbtxt", RECORD_FILE, "1/model.onnx"},
-    ("resnet", RESNET_2.hash): {"config.pbtxt", RECORD_FILE, "1/model.onnx", "2/model.py"},
-    ("script", SCRIPT.hash): {"config.pbtxt", "1/model.py"},
-    ("bert", BERT.hash): {
-        "config.pbtxt",
-        RECORD_FILE,
-        "labels.txt",
-        "1/model.py",
-        "1/vocab/en.txt",
-    },
-}
-FATAL = ("rename", "replace", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync", "chmod")
-KILLED = 77
+Files = dict[str, bytes | str | None]
 
 
 @pytest.fixture
@@ -46,93 +32,132 @@ def claim(claim: Claim) -> Claim:
     return claim
 
 
-def run_and_die(claim: Claim, manifest: Manifest, step: int) -> bool:
-    """Run in a process that dies before or after its n-th change; False if it got through."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
-    try:
-        remaining = step
-        for name in FATAL:
-            real = getattr(os, name)
-
-            def deadly(*args, real=real, **options):
-                nonlocal remaining
-                if remaining == 0:
-                    os._exit(KILLED)
-                remaining -= 1
-                result = real(*args, **options)
-                if remaining == 0:
-                    os._exit(KILLED)
-                remaining -= 1
-                return result
-
-            setattr(os, name, deadly)
-        claim.sync(manifest)
-        os._exit(0)
-    finally:
-        os._exit(1)  # no exception of the child may reach pytest
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is flushed to this disk: no power fails here."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
-def assert_links_are_whole(root: Path) -> None:
+def snapshot(root: Path) -> Files:
+    """Return all that is on a claim: content of files, targets of links; not what is unfinished."""
+    return {
+        path.relative_to(root).as_posix(): (
+            os.readlink(path)
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else None
+        )
+        for path in root.rglob("*")
+        if ".staging" not in path.parts
+    }
+
+
+def files_of(generation: tuple[str, str]) -> Files:
+    """Return what the folder of a generation has to hold."""
+    whole = WHOLE[generation]
+    found: Files = {"config.pbtxt": whole.config.encode()}
+    found |= {path: text.encode() for path, text in whole.files.items()}
+    for version in whole.versions:
+        content = ARTIFACTS[version.source.uri] if version.source is not None else {}
+        if isinstance(content, bytes):
+            content = {URI.rpartition("/")[2]: content}
+        assert isinstance(content, dict)
+        texts = {path: text.encode() for path, text in version.files.items()}
+        found |= {f"{version.version}/{path}": each for path, each in {**content, **texts}.items()}
+    return found
+
+
+def served(root: Path) -> dict[str, Files]:
+    """Return what Triton would read, by model; every link has to lead to a folder."""
+    found = {}
     for link in root.glob("servers/vision/*"):
-        _, object_, hash_ = Path(link.readlink()).parts[-3:]
-        files = {
-            path.relative_to(link).as_posix()
-            for path in link.rglob("*")
-            if path.is_file() and path.stat().st_size
+        assert link.is_dir(), f"{link.name} leads nowhere"
+        files = {path.relative_to(link).as_posix(): path for path in link.rglob("*")}
+        found[link.name] = {
+            name: path.read_bytes()
+            for name, path in files.items()
+            if path.is_file() and name != RECORD_FILE
         }
-        assert files == WHOLE[object_, hash_]
+    return found
 
 
-@pytest.mark.parametrize(
-    ("first", "then"),
-    [
-        (None, BEFORE),
-        (BEFORE, AFTER),
-        (AFTER, replace(AFTER, remove=True)),
-        (AFTER, Manifest("vision", remove=True)),
-    ],
-    ids=["first sync", "update", "removal", "removal by name"],
-)
-def test_killed_anywhere_every_link_is_whole_and_the_next_run_mends(tmp_path, first, then) -> None:
-    step = 0
-    killed = True
-    while killed:
-        root = tmp_path / str(step)
-        root.mkdir()
-        claim = Claim(root, MemorySources(ARTIFACTS))
-        if first is not None:
-            claim.sync(first)
-        killed = run_and_die(claim, then, step)
-        assert_links_are_whole(root)
-        names = {path.name for path in root.glob("servers/vision/*")}
-        if first is None and (root / "servers/vision").exists():
-            assert names == {"resnet", "script"}  # what pods wait for is never half-filled
-        if not then.remove and first is not None:
-            assert "resnet" in names
-        assert not claim.sync(then).failed
-        assert_links_are_whole(root)
-        if then.remove:
-            assert claim.paths() == set()
-        else:
-            assert set(claim.served()) == served_by(then)
-            claim.now = lambda: time.time() + 4000
-            claim.sync(then)
-            assert not list((root / ".staging").iterdir())
-            assert {path.name for path in root.glob("generations/*/*")} == {
-                each.hash for each in then.generations
-            }
-            assert all(path.stat().st_nlink > 1 for path in root.glob("blobs/*"))
-        step += 1
-    assert step > 20
+def assert_links_are_whole(root: Path, harmed: dict[str, Files] | None = None) -> None:
+    """Each model is whole; during a repair each file that was harmed may be so still."""
+    for name, files in served(root).items():
+        target = read_link_target(os.readlink(root / "servers/vision" / name))
+        assert target is not None
+        right, before = files_of(target), (harmed or {}).get(name)
+        from_sources = [v.version for v in WHOLE[target].versions if v.source is not None]
+        record = read_record(root / "servers/vision" / name)
+        assert [each.version for each in record] == from_sources
+        if before is None:
+            assert files == right
+            continue
+        assert all(files.get(path) in (right[path], before.get(path)) for path in right)
+        assert all(files[path] == before[path] for path in set(files) - set(right))
+
+
+def settle(claim: Claim, scenario: Scenario) -> Files:
+    """Sync to the end, and once more when everything unfinished is old; return what there is."""
+    scenario.run(claim)
+    claim.now = lambda: time.time() + 4000
+    scenario.run(claim)
+    return snapshot(claim.root)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_killed_anywhere_every_model_is_whole_and_the_next_run_makes_it_as_if_never_killed(
+    tmp_path: Path, scenario: Scenario
+) -> None:
+    def fresh(name: str) -> Claim:
+        (tmp_path / name).mkdir()
+        return scenario.prepare(tmp_path / name)
+
+    whole = fresh("whole")
+    harmed = served(whole.root) if scenario.harm is not None else None
+    names = set(served(whole.root))
+    changes = record_changes(lambda: scenario.run(whole))
+    expected = settle(whole, scenario)
+    assert len(changes) > 5
+    for step in range(len(changes)):
+        claim = fresh(str(step))
+        die_before(step, lambda claim=claim: scenario.run(claim))
+
+        assert_links_are_whole(claim.root, harmed)
+        linked = set(served(claim.root))
+        if not scenario.first:
+            # What pods wait for is never half-filled.
+            assert linked in (set(), {link.model for link in scenario.then.links})
+        elif not scenario.then.remove:
+            assert linked >= names & {link.model for link in scenario.then.links}
+        assert settle(claim, scenario) == expected, f"killed before {changes[step]} ({step})"
+        assert not list(claim.root.glob(".staging/*"))
+    if scenario.then.remove:
+        assert expected == {}
+    else:
+        assert_links_are_whole(whole.root)
+        assert set(whole.served()) == served_by(scenario.then)
+        assert all(path.stat().st_nlink > 1 for path in whole.root.glob("blobs/*"))
+
+
+def test_every_kind_of_change_is_a_point_to_die_at(tmp_path: Path) -> None:
+    found: set[str] = set()
+    for name, scenario in SCENARIOS.items():
+        (tmp_path / name).mkdir()
+        claim = scenario.prepare(tmp_path / name)
+        found |= set(record_changes(lambda c=claim, s=scenario: s.run(c)))
+
+    # A file is cut off only where a download begins anew.
+    assert found == CHANGES - {"os.truncate"}
 
 
 def served_by(manifest: Manifest) -> set[str]:
     return {
         f"{link.model}/{path}"
         for link in manifest.links
-        for path in WHOLE[link.object, link.hash] - {RECORD_FILE}
+        for path in files_of((link.object, link.hash))
     }
 
 

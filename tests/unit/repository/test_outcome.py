@@ -107,3 +107,12 @@ def test_an_event_is_one_line_without_what_it_does_not_know() -> None:
     assert Event("failed", "m", message="two\nlines").to_json() == (
         '{"event": "failed", "object": "m", "message": "two\\nlines"}'
     )
+
+
+def test_what_was_mended_is_told_and_takes_little_room() -> None:
+    few = Outcome(mended=frozenset({"b", "a"}))
+    assert decode_outcome(encode_outcome("abcd", few)) == SyncOutcome("abcd", mended=("a", "b"))
+    many = Outcome({"x": GONE}, mended=frozenset(f"model-{number}" for number in range(1000)))
+    assert decode_outcome(encode_outcome("abcd", many)) == SyncOutcome(
+        "abcd", {"x": GONE}, mended=("*",)
+    )
