@@ -170,14 +170,14 @@ class Workload:
     replicas: int = 0
     updated: int = 0
     ready: int = 0
-    repository: str = LINKS
-    """What new pods serve: a revision of the repository, or LINKS."""
-    repositories: frozenset[str] = frozenset()
-    """What pods of this or of older templates may start from, as the operator wrote it."""
     stalled: str = ""
     """The controller's message once the progress deadline is over."""
     refused: str = ""
     """Why the controller could not make pods (quota, admission)."""
+    repository: str = LINKS
+    """What new pods serve: a revision of the repository, or LINKS."""
+    repositories: frozenset[str] = frozenset({LINKS})
+    """What pods of this or of older templates may start from, as the operator wrote it."""
 
     @classmethod
     def parse(cls, body: Body | None) -> Self:

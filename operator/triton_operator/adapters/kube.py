@@ -232,15 +232,16 @@ class KubeCluster:
     ) -> str:
         """Return the last lines that a pod's container of ours logged, none older than that."""
         of_job = pod.component == COMPONENT_SYNC
-        since = {"sinceSeconds": str(max(1, seconds))} if seconds is not None else {}
+        narrowed = {"sinceSeconds": str(max(1, seconds))} if seconds is not None else {}
+        if previous:
+            narrowed["previous"] = "true"
         return await self._api.read(
             "GET",
             KINDS["Pod"].path(namespace, pod.name, subresource="log"),
             container=names.CONTAINER_SYNC if of_job else names.CONTAINER_TRITON,
             tailLines=str(lines),
             limitBytes=str(_LOG_BYTES),
-            previous=str(previous).lower(),
-            **since,
+            **narrowed,
         )
 
     # ---- inside ---------------------------------------------------------------------------

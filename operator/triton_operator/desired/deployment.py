@@ -167,10 +167,7 @@ def _build_template(
                 names.LABEL_MANAGED_BY: names.MANAGED_BY,
                 **(build_claim_label(shares) if shares is not None else {}),
             },
-            "annotations": {
-                **custom.metadata.annotations,
-                **({names.ANNOTATION_REPOSITORY: repository} if repository != LINKS else {}),
-            },
+            "annotations": {**custom.metadata.annotations, names.ANNOTATION_REPOSITORY: repository},
         },
         "spec": pod,
     }

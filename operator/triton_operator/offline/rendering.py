@@ -6,7 +6,7 @@ cluster can give is a placeholder: uids, and the key of the model-control API.
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from triton_operator.api.server import TritonServer
@@ -28,7 +28,8 @@ from triton_operator.plan.models import (
     plan_models,
 )
 from triton_operator.plan.replicas import plan_replicas
-from triton_operator.repository.manifest import LINKS, revision_digest
+from triton_operator.plan.rollouts import choose_repository, needed_repositories
+from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.settings import Settings
 
 PLACEHOLDER_KEY: Final = "placeholder"
@@ -118,6 +119,9 @@ def _build_objects(
     one_node = needs_one_node(access_modes(server, None))
     immutable = server.spec.model_updates == "Rollout"
     manifest = build_manifest(record.meta.name, plans, immutable=immutable)
+    repository = choose_repository(manifest, SyncPlan(SyncState.WAITING), Workload(), ())
+    needed = needed_repositories(Workload(), (), repository)
+    manifest = replace(manifest, keep_revisions=needed)
     children = build_children(
         server,
         default_image=settings.server_image,
@@ -125,7 +129,7 @@ def _build_objects(
         control_key=PLACEHOLDER_KEY,
         probe_model=find_probe_model(record, plans),
         one_node=one_node,
-        repository=revision_digest(manifest.links) if immutable else LINKS,
+        repository=repository,
     )
     job = build_sync_job(
         server,

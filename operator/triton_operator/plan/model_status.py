@@ -92,7 +92,8 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         served is not None
         and plan.good is not None
         and served.get(plan.folder, ServedModel()).config_hash == plan.good
-        for served in current.values()
+        for pod, served in seen.pods.items()
+        if pod.ready and not pod.terminating
     )
     everywhere = bool(current) and len(serving) == len(current)
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted

@@ -85,11 +85,9 @@ def blame(
     for it together; and where it shows that no model was the reason, none does.
     """
     linked = {plan.folder: plan for plan in plans if plan.link is not None}
-    changed = {
-        name: plan
-        for name, plan in linked.items()
-        if plan.link == plan.wanted != plan.good and plan.object not in unsynced
-    }
+    # What could not be had is in the revision as it was before, or not at all.
+    judged = {name: plan for name, plan in linked.items() if plan.object not in unsynced}
+    changed = [name for name, plan in judged.items() if plan.link == plan.wanted != plan.good]
     said = {name: why for name in linked if (why := find_start_error(log, name))}
     if said:
         guilty = {name: why for name, why in said.items() if name in changed}
@@ -99,12 +97,13 @@ def blame(
         return {
             linked[name].object: Refusal(LOAD_FAILED, f"pod {pod.name}: {why}")
             for name, why in (guilty or said).items()
+            if name in judged
         }
     unfinished = find_unfinished(log)
     crashing = pod.restarts >= _CRASHES or pod.waiting.startswith("CrashLoopBackOff")
     if unfinished is None or not crashing:
         return {}
-    suspects = [name for name in unfinished if name in changed] or [*(changed or linked)]
+    suspects = [name for name in unfinished if name in changed] or changed or [*judged]
     message = f"pod {pod.name}: the server died while it loaded {_one_of(suspects)}"
     return {linked[name].object: Refusal(SERVER_DIED, message) for name in suspects}
 

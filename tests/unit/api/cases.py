@@ -379,6 +379,7 @@ ACCEPTED = {
     ),
     "server with defaults": server(),
     "fixed server": server(replicas=0, rollout="Availability"),
+    "immutable server": server(modelUpdates="Rollout", rollout="Availability"),
     "scaled server": server(autoscaling={"maxReplicas": 4, "mode": "Observe"}),
     "claim of one's own": server(repository={"claimName": "models"}),
     "claim to be made": server(
