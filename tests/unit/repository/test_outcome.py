@@ -119,6 +119,6 @@ def test_what_was_mended_is_told_and_takes_little_room() -> None:
 
 
 def test_the_revision_that_was_published_is_told() -> None:
-    text = encode_outcome("abcd", {"resnet": GONE}, revision="ef01")
+    text = encode_outcome("abcd", Outcome({"resnet": GONE}, revision="ef01"))
     assert decode_outcome(text) == SyncOutcome("abcd", {"resnet": GONE}, revision="ef01")
     assert decode_outcome('{"manifest": "a", "failed": {}, "revision": 1}') is None

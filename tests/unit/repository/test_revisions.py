@@ -1,10 +1,21 @@
 """Revisions: what immutable pods read, published whole and never changed."""
 
+import os
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.unit.repository.claim import Claim, digest, model, serving, version
+from tests.unit.repository.claim import (
+    Claim,
+    MemorySources,
+    digest,
+    model,
+    serving,
+    version,
+)
+from tests.unit.repository.interruption import die_before, record_changes
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.layout import Layout
 from triton_operator.repository.manifest import LINKS, Link, Manifest, revision_digest
@@ -168,3 +179,55 @@ def test_the_name_of_a_revision_depends_on_its_links_alone() -> None:
 def test_a_revision_has_the_name_of_a_digest(claim: Claim, name: str) -> None:
     with pytest.raises(InvalidSpecError):
         Layout(claim.root).revision("vision", name)
+
+
+# ---- killed at any change ---------------------------------------------------------------------
+
+NOTES = model("notes", "config", labels_txt="a\n")
+SCRIPT_2 = model("script", "python 2", version(1, model_py="better"))
+LINKED, OTHERS = serving(NOTES, SCRIPT), serving(NOTES, SCRIPT_2)
+OLD = replace(LINKED, immutable=True)
+NEW = replace(OTHERS, immutable=True, keep_revisions=(revision_digest(OLD.links),))
+CONFIGS = {
+    revision_digest(LINKED.links): {"notes": "config", "script": "python"},
+    revision_digest(OTHERS.links): {"notes": "config", "script": "python 2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(None, OLD), (OLD, NEW), (LINKED, replace(NEW, keep_revisions=())), (OLD, OTHERS)],
+    ids=["first sync", "update", "from links", "to links"],
+)
+def test_killed_at_any_change_every_revision_is_whole_and_the_next_run_mends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Manifest | None, then: Manifest
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
+
+    def prepared(step: int) -> Claim:
+        root = tmp_path / str(step)
+        root.mkdir()
+        claim = Claim(root, MemorySources({}))
+        if first is not None:
+            assert not claim.sync(first).failed
+        return claim
+
+    whole = prepared(-1)
+    changes = record_changes(lambda: whole.sync(then))
+    assert len(changes) > 10
+    for step in range(len(changes)):
+        claim = prepared(step)
+        die_before(step, lambda claim=claim: claim.sync(then))
+        for name in revisions(claim):
+            assert read(claim, name) == CONFIGS[name]
+        if then is NEW:
+            assert revision_digest(OLD.links) in revisions(claim)
+
+        outcome = claim.sync(then)
+        assert not outcome.failed
+        claim.now = lambda: time.time() + 4000
+        claim.sync(then)
+        assert revisions(claim) == {outcome.revision, *then.keep_revisions} - {""}
+        for name in revisions(claim):
+            assert read(claim, name) == CONFIGS[name]
+        assert claim.paths() == whole.paths(), f"killed before change {step}: {changes[step]}"
