@@ -23,8 +23,8 @@ def choose_repository(
 ) -> str:
     """Return what new pods are to serve: a revision of the repository, or LINKS.
 
-    What is not proven to be on the claim replaces nothing. The first pods of a server may wait
-    for it.
+    What is not proven to be on the claim replaces nothing that serves. The first pods of a server
+    wait for it.
     """
     pods = tuple(pods)
     done = sync.state is SyncState.DONE
@@ -36,7 +36,8 @@ def choose_repository(
     serving = {pod.repository for pod in pods if pod.ready}
     if target == _EMPTY and manifest.links and not serving:
         return workload.repository  # Pods wait for the first model that can be had.
-    return target if done or target in serving else workload.repository
+    first = sync.start is not None and sync.start.sequence == 1 and not serving
+    return target if done or first or target in serving else workload.repository
 
 
 def template_repositories(workload: Workload, repository: str) -> frozenset[str]:

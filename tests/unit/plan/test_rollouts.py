@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.plan.values import hash_of, model, pod, server
 from triton_operator.api.model import TritonModelStatus
-from triton_operator.observed import ModelRecord, Workload
+from triton_operator.observed import ModelRecord, SyncJob, Workload
 from triton_operator.plan.acceptance import judge_models
 from triton_operator.plan.models import ModelPlan, build_manifest, plan_models
 from triton_operator.plan.rollouts import (
@@ -39,6 +39,14 @@ def test_the_first_pods_wait_for_what_is_wanted(state: SyncState) -> None:
 @pytest.mark.parametrize("state", [SyncState.WAITING, SyncState.RUNNING, SyncState.FAILED])
 def test_what_is_not_on_the_claim_replaces_nothing(state: SyncState) -> None:
     assert choose_repository(MANIFEST, SyncPlan(state), LIVE, ()) == "live"
+
+
+def test_models_that_come_right_after_their_server_are_in_its_first_revision() -> None:
+    starting = replace(RUNNING, start=SyncJob("", 1, "digest"))
+    assert choose_repository(MANIFEST, starting, LIVE, [pod(ready=False)]) == WANTED
+    assert choose_repository(MANIFEST, starting, LIVE, [pod(repository="live")]) == "live"
+    later = replace(RUNNING, start=SyncJob("", 2, "digest"))
+    assert choose_repository(MANIFEST, later, LIVE, [pod(ready=False)]) == "live"
 
 
 def test_what_was_published_replaces_what_is_there() -> None:
