@@ -33,6 +33,8 @@ sync Job: the value that it answers."""
 
 ANNOTATION_MANIFEST: Final = f"{GROUP}/manifest"
 """On a sync Job: the hash of the repository manifest that it makes true."""
+ANNOTATION_CONFIG_MAP: Final = f"{GROUP}/manifest-config-map"
+"""On a sync Job: the ConfigMap that holds its manifest."""
 ANNOTATION_SEQUENCE: Final = f"{GROUP}/sequence"
 """On a sync Job: its place in the order of this server's Jobs; only the last one counts."""
 
@@ -42,6 +44,11 @@ ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
 """On a sync Job: how often its manifest was tried before without success."""
 ANNOTATION_REVISION: Final = f"{GROUP}/revision"
 """On a server's pod template: the hash of the template; pods of another one are outdated."""
+
+ANNOTATION_REPOSITORY: Final = f"{GROUP}/repository-revision"
+"""On a server's pod template: the revision of the repository that its pods serve, if only one."""
+ANNOTATION_REPOSITORIES: Final = f"{GROUP}/repository-revisions"
+"""On a server's Deployment: all that its pods, also those of older templates, may start from."""
 
 ANNOTATION_CONTROL_KEY: Final = f"{GROUP}/control-key"
 """On a server's pod template: a hash of the control key, so that a new key makes new pods."""

@@ -16,6 +16,7 @@ from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModel, TritonModelStatus
 from triton_operator.api.server import TritonServer, TritonServerStatus
 from triton_operator.errors import InvalidSpecError
+from triton_operator.repository.manifest import LINKS
 
 Body = Mapping[str, Any]
 """A Kubernetes object as plain JSON."""
@@ -40,9 +41,12 @@ class Pod:
     job: str = ""
     revision: str = ""
     """The revision of the pod template that it was made from."""
+    repository: str = LINKS
+    """The revision of the repository that it serves; LINKS for whatever is loaded into it."""
     ready: bool = False
     running: bool = False
     terminating: bool = False
+    restarts: int = 0
     started_at: str = ""
     """When the current container started, as the kubelet wrote it."""
     unschedulable: str = ""
@@ -94,9 +98,11 @@ class Pod:
             component=labels.get(names.LABEL_COMPONENT, ""),
             job=labels.get("batch.kubernetes.io/job-name", ""),
             revision=annotations.get(names.ANNOTATION_REVISION, ""),
+            repository=annotations.get(names.ANNOTATION_REPOSITORY, LINKS),
             ready=conditions.get("Ready", {}).get("status") == "True",
             running="running" in state,
             terminating="deletionTimestamp" in meta,
+            restarts=container.get("restartCount", 0),
             started_at=(state.get("running") or {}).get("startedAt", ""),
             unschedulable=scheduled.get("message", "unschedulable") if refused else "",
             unschedulable_since=parse_time(scheduled.get("lastTransitionTime"))
@@ -118,6 +124,8 @@ class SyncJob:
     name: str
     sequence: int
     manifest: str
+    config_map: str = ""
+    """The ConfigMap that holds the whole manifest."""
     attempt: int = 0
     complete: bool = False
     failed: bool = False
@@ -139,6 +147,7 @@ class SyncJob:
             name=meta["name"],
             sequence=_number(annotations.get(names.ANNOTATION_SEQUENCE)),
             manifest=annotations.get(names.ANNOTATION_MANIFEST, ""),
+            config_map=annotations.get(names.ANNOTATION_CONFIG_MAP, ""),
             attempt=_number(annotations.get(names.ANNOTATION_ATTEMPT)),
             complete="Complete" in ended,
             failed="Failed" in ended,
@@ -165,6 +174,10 @@ class Workload:
     """The controller's message once the progress deadline is over."""
     refused: str = ""
     """Why the controller could not make pods (quota, admission)."""
+    repository: str = LINKS
+    """What new pods serve: a revision of the repository, or LINKS."""
+    repositories: frozenset[str] = frozenset({LINKS})
+    """What pods of this or of older templates may start from, as the operator wrote it."""
 
     @classmethod
     def parse(cls, body: Body | None) -> Self:
@@ -175,6 +188,9 @@ class Workload:
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
         progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure")
         generation = body["metadata"].get("generation", 0)
+        template = (spec.get("template") or {}).get("metadata") or {}
+        repository = (template.get("annotations") or {}).get(names.ANNOTATION_REPOSITORY, LINKS)
+        listed = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_REPOSITORIES, "")
         return cls(
             exists=True,
             observed=status.get("observedGeneration", 0) >= generation,
@@ -182,9 +198,16 @@ class Workload:
             replicas=status.get("replicas", 0),
             updated=status.get("updatedReplicas", 0),
             ready=status.get("readyReplicas", 0),
+            repository=repository,
+            repositories=frozenset({repository, *filter(None, listed.split(","))}),
             stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
             refused=_reason_and_message(failure) if failure else "",
         )
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pods are of the latest template, and ready."""
+        return self.observed and self.updated == self.replicas == self.ready == self.desired
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,18 @@ class Cluster(Protocol):
         """Attach an Event to an object; one that cannot be written is only logged."""
 
     async def read_log(
-        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+        self,
+        namespace: str,
+        pod: Pod,
+        *,
+        lines: int = 5_000,
+        seconds: int | None = None,
+        previous: bool = False,
     ) -> str:
-        """Return the last lines that a pod's container of ours logged, none older than that."""
+        """Return the last lines that a pod's container of ours logged, none older than that.
+
+        ``previous`` asks for the container that ran before it in the same pod.
+        """
 
 
 class ModelServers(Protocol):

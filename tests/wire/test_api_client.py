@@ -467,6 +467,8 @@ async def test_a_log_is_read_of_our_own_container_only(
     sync = Pod("vision-1", component="sync")
     assert await cluster.read_log("team", sync, lines=100) == "a log"
 
+    await cluster.read_log("team", Pod("vision-1"), previous=True)
+
     assert server.queries == [
         {
             "container": "triton",
@@ -475,4 +477,10 @@ async def test_a_log_is_read_of_our_own_container_only(
             "limitBytes": "2000000",
         },
         {"container": "sync", "tailLines": "100", "limitBytes": "2000000"},
+        {
+            "container": "triton",
+            "previous": "true",
+            "tailLines": "5000",
+            "limitBytes": "2000000",
+        },
     ]

@@ -222,18 +222,26 @@ class KubeCluster:
             _logger.log(level, "Event %s for %s: %s", event.reason, meta.name, error)
 
     async def read_log(
-        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+        self,
+        namespace: str,
+        pod: Pod,
+        *,
+        lines: int = 5_000,
+        seconds: int | None = None,
+        previous: bool = False,
     ) -> str:
         """Return the last lines that a pod's container of ours logged, none older than that."""
         of_job = pod.component == COMPONENT_SYNC
-        since = {"sinceSeconds": str(max(1, seconds))} if seconds is not None else {}
+        narrowed = {"sinceSeconds": str(max(1, seconds))} if seconds is not None else {}
+        if previous:
+            narrowed["previous"] = "true"
         return await self._api.read(
             "GET",
             KINDS["Pod"].path(namespace, pod.name, subresource="log"),
             container=names.CONTAINER_SYNC if of_job else names.CONTAINER_TRITON,
             tailLines=str(lines),
             limitBytes=str(_LOG_BYTES),
-            **since,
+            **narrowed,
         )
 
     # ---- inside ---------------------------------------------------------------------------

@@ -249,8 +249,8 @@ class TritonServerSpec(Resource):
     """Let the operator choose the number of pods; excludes replicas."""
     repository: RepositoryClaim = RepositoryClaim()
     """Volume that holds the model repository; only its size can be changed later, upwards."""
-    model_updates: Literal["HotReload"] = "HotReload"
-    """How a changed model reaches the pods: HotReload loads it into the running ones."""
+    model_updates: Literal["HotReload", "Rollout"] = "HotReload"
+    """How a changed model reaches the pods: HotReload loads it, Rollout makes new ones."""
     rollout: Literal["ResourceAware", "Availability"] = "ResourceAware"
     """How pods are replaced: in the room of the old ones, or with a spare pod beforehand."""
     response_cache: ResponseCache | None = None

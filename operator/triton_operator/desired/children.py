@@ -1,11 +1,13 @@
 """All children of one server together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.deployment import build_deployment
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.service import build_headless_service, build_service
+from triton_operator.repository.manifest import LINKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ def build_children(
     control_key: str,
     probe_model: str | None,
     one_node: bool = False,
+    repository: str = LINKS,
+    startable: Iterable[str] = (),
 ) -> Children:
     """Return the children of a server that serve its models."""
     return Children(
@@ -44,6 +48,8 @@ def build_children(
             control_key=control_key,
             probe_model=probe_model,
             one_node=one_node,
+            repository=repository,
+            startable=startable,
         ),
         service=build_service(server),
         headless_service=build_headless_service(server),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from triton_operator.desired.pod_security import build_container_security, build
 from triton_operator.desired.quantity import quantity_bytes
 from triton_operator.desired.service import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from triton_operator.repository.layout import Layout
+from triton_operator.repository.manifest import LINKS
 
 REPOSITORY_MOUNT = "/repository"
 CACHE_DIRECTORY = "/opt/tritonserver/caches"
@@ -26,6 +28,20 @@ _PROBE_PERIOD_SECONDS = 2
 
 _CONTROL_KEY = "TRITON_CONTROL_KEY"
 _CLOSED_APIS = "model-repository,logging,trace,shared-memory"
+_EXPLICIT: tuple[str, ...] = (
+    "--model-control-mode=explicit",
+    "--load-model=*",
+    "--exit-on-error=false",
+    # Readiness of the server as a whole; one model's state must not decide for all.
+    "--strict-readiness=false",
+)
+_IMMUTABLE: tuple[str, ...] = (
+    "--model-control-mode=none",
+    # Strict readiness does not see every model that failed: an ensemble that does not fit together
+    # and a config that cannot be read leave the server ready. So it must not come up at all.
+    "--exit-on-error=true",
+    "--strict-readiness=true",
+)
 _START = """\
 trap 'exit 0' TERM
 until [ -d "$0" ]; do sleep 0.2; done
@@ -43,24 +59,32 @@ def build_deployment(
     control_key: str,
     probe_model: str | None,
     one_node: bool = False,
+    repository: str = LINKS,
+    startable: Iterable[str] = (),
 ) -> Manifest:
     """Return the Deployment of a server.
+
+    ``repository`` is the revision that its pods serve, or LINKS; ``startable`` is all that pods of
+    this and of older templates may start from.
 
     ``probe_model`` is the model without which a pod is not worth a request: the only one of a
     server that belongs to a model; None on a server that several share, where one model's failure
     must not take the pod away from the others. ``one_node`` says that only one node at a time can
     mount the claim.
     """
-    template = _build_template(server, image, probe_model, one_node=one_node)
+    template = _build_template(server, image, probe_model, repository, one_node=one_node)
     template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = _fingerprint(control_key)
     content = json.dumps(template, sort_keys=True)
     template["metadata"]["annotations"][names.ANNOTATION_REVISION] = _fingerprint(content)
+    metadata = build_metadata(
+        server.metadata, ChildNames(server.metadata.name).deployment, "server"
+    )
+    if older := sorted({*startable} - {repository}):
+        metadata["annotations"] = {names.ANNOTATION_REPOSITORIES: ",".join(older)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": build_metadata(
-            server.metadata, ChildNames(server.metadata.name).deployment, "server"
-        ),
+        "metadata": metadata,
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": build_selector(server.metadata.name)},
@@ -96,7 +120,12 @@ def _build_strategy(server: TritonServer) -> dict[str, Any]:
 
 
 def _build_template(
-    server: TritonServer, image: str, probe_model: str | None, *, one_node: bool
+    server: TritonServer,
+    image: str,
+    probe_model: str | None,
+    repository: str,
+    *,
+    one_node: bool,
 ) -> dict[str, Any]:
     spec, custom = server.spec, server.spec.pod_template
     shares = claim_name(server) if one_node else None
@@ -107,7 +136,7 @@ def _build_template(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
         "securityContext": build_pod_security(custom),
-        "containers": [_build_container(server, image, probe_model)],
+        "containers": [_build_container(server, image, probe_model, repository)],
         "volumes": [
             {
                 "name": "repository",
@@ -138,22 +167,27 @@ def _build_template(
                 names.LABEL_MANAGED_BY: names.MANAGED_BY,
                 **(build_claim_label(shares) if shares is not None else {}),
             },
-            "annotations": dict(custom.metadata.annotations),
+            "annotations": {**custom.metadata.annotations, names.ANNOTATION_REPOSITORY: repository},
         },
         "spec": pod,
     }
 
 
-def _build_container(server: TritonServer, image: str, probe_model: str | None) -> dict[str, Any]:
-    spec = server.spec
-    repository = str(Layout(Path(REPOSITORY_MOUNT)).server(server.metadata.name))
+def _build_container(
+    server: TritonServer, image: str, probe_model: str | None, repository: str
+) -> dict[str, Any]:
+    spec, layout = server.spec, Layout(Path(REPOSITORY_MOUNT))
+    if repository == LINKS:
+        folder, mode = layout.server(server.metadata.name), _EXPLICIT
+    else:
+        folder, mode = layout.revision(server.metadata.name, repository), _IMMUTABLE
     ready = f"/v2/models/{probe_model}/ready" if probe_model else "/v2/health/ready"
     budget = max(1, -(-spec.startup_timeout_seconds // _PROBE_PERIOD_SECONDS))
     container: dict[str, Any] = {
         "name": names.CONTAINER_TRITON,
         "image": image,
         # No `command`: the entrypoint of NVIDIA's images prepares CUDA's compatibility libraries.
-        "args": ["/bin/sh", "-c", _START, repository, *_build_arguments(server, repository)],
+        "args": ["/bin/sh", "-c", _START, str(folder), *_build_arguments(server, folder, mode)],
         "env": _build_environment(server),
         "ports": [
             _port("http", HTTP_PORT),
@@ -204,16 +238,12 @@ def _build_environment(server: TritonServer) -> list[dict[str, Any]]:
     return variables
 
 
-def _build_arguments(server: TritonServer, repository: str) -> list[str]:
+def _build_arguments(server: TritonServer, folder: Path, mode: Iterable[str]) -> list[str]:
     spec = server.spec
     key = f"{HEADER}=$({_CONTROL_KEY})"
     arguments = [
-        f"--model-repository={repository}",
-        "--model-control-mode=explicit",
-        "--load-model=*",
-        "--exit-on-error=false",
-        # Readiness of the server as a whole; one model's state must not decide for all.
-        "--strict-readiness=false",
+        f"--model-repository={folder}",
+        *mode,
         f"--http-restricted-api={_CLOSED_APIS}:{key}",
         f"--grpc-restricted-protocol={_CLOSED_APIS}:{key}",
         "--allow-sagemaker=false",

@@ -19,7 +19,7 @@ _TERMINATION_LOG = "/dev/termination-log"
 
 def build_manifest_map(server: TritonServer, manifest: repository.Manifest) -> Manifest:
     """Return the ConfigMap that carries one manifest, named for its content."""
-    name = ChildNames(server.metadata.name).manifest(manifest.digest())
+    name = ChildNames(server.metadata.name).manifest(manifest.content_digest())
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -61,6 +61,7 @@ def build_sync_job(
     metadata = _build_metadata(server, manifest, child.sync_job(sequence), "sync")
     metadata["annotations"] = {
         names.ANNOTATION_MANIFEST: manifest.digest(),
+        names.ANNOTATION_CONFIG_MAP: child.manifest(manifest.content_digest()),
         names.ANNOTATION_SEQUENCE: str(sequence),
         names.ANNOTATION_ATTEMPT: str(attempt),
     }
@@ -148,7 +149,7 @@ def _build_volumes(
 ) -> list[dict[str, Any]]:
     return [
         {"name": "repository", "persistentVolumeClaim": {"claimName": target}},
-        {"name": "manifest", "configMap": {"name": child.manifest(manifest.digest())}},
+        {"name": "manifest", "configMap": {"name": child.manifest(manifest.content_digest())}},
         {"name": "tmp", "emptyDir": {}},
         *(
             {

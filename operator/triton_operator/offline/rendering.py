@@ -6,7 +6,7 @@ cluster can give is a placeholder: uids, and the key of the model-control API.
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from triton_operator.api.server import TritonServer
@@ -28,6 +28,8 @@ from triton_operator.plan.models import (
     plan_models,
 )
 from triton_operator.plan.replicas import plan_replicas
+from triton_operator.plan.rollouts import choose_repository, needed_repositories
+from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.settings import Settings
 
 PLACEHOLDER_KEY: Final = "placeholder"
@@ -88,7 +90,9 @@ def _render(
     group: Group, record: ServerRecord, server: TritonServer, settings: Settings
 ) -> RenderedServer:
     name = record.meta.name
-    plans = plan_models(judge_models(server, (m.record for m in group.models)), name)
+    immutable = server.spec.model_updates == "Rollout"
+    verdicts = judge_models(server, (m.record for m in group.models))
+    plans = plan_models(verdicts, name, immutable=immutable)
     objects: dict[str, Manifest | None] = {"tritonserver": _owned_server(group, record)}
     objects |= _build_objects(record, server, plans, settings)
     return RenderedServer(
@@ -113,6 +117,11 @@ def _build_objects(
 ) -> dict[str, Manifest | None]:
     # What a claim of the user's allows, only the cluster knows.
     one_node = needs_one_node(access_modes(server, None))
+    immutable = server.spec.model_updates == "Rollout"
+    manifest = build_manifest(record.meta.name, plans, immutable=immutable)
+    repository = choose_repository(manifest, SyncPlan(SyncState.WAITING), Workload(), ())
+    needed = needed_repositories(Workload(), (), repository)
+    manifest = replace(manifest, keep_revisions=needed)
     children = build_children(
         server,
         default_image=settings.server_image,
@@ -120,8 +129,8 @@ def _build_objects(
         control_key=PLACEHOLDER_KEY,
         probe_model=find_probe_model(record, plans),
         one_node=one_node,
+        repository=repository,
     )
-    manifest = build_manifest(record.meta.name, plans)
     job = build_sync_job(
         server,
         manifest,

@@ -7,20 +7,43 @@ only the log has the reason.
 import re
 
 _MAX_LENGTH = 1000
+_NEXT_LINE = r"^[IWEF]\d{4}\ |^\d{4}-\d\d-\d\dT|\Z"
+"""Where a message ends: Triton's own may have several lines."""
+_FLAGS = re.VERBOSE | re.DOTALL | re.MULTILINE
 
 
 def find_load_error(log: str, model: str) -> str | None:
     """Return what Triton last logged about failing to load a model, or None."""
     quoted = re.escape(model)
     pattern = re.compile(
-        rf"""failed\ to\ load\ '{quoted}'\ (?:version\ )?[^:]*:\s*(?P<reason>.*?)
-             (?=^[IWEF]\d{{4}}\ |^\d{{4}}-\d\d-\d\dT|\Z)""",
-        re.VERBOSE | re.DOTALL | re.MULTILINE,
+        rf"""failed\ to\ load\ '{quoted}'\ (?:version\ )?[^:\n]*:
+             \s*(?P<reason>.*?)(?={_NEXT_LINE})""",
+        _FLAGS,
     )
     found = [match["reason"] for match in pattern.finditer(log)]
-    if not found:
-        return None
-    return shorten(found[-1].rstrip().rstrip('"').replace("\\n", " "))
+    return _clean(found[-1]) if found else None
+
+
+def find_start_error(log: str, model: str) -> str | None:
+    """Return what Triton logged about a model that it could not load at its start, or None."""
+    if found := find_load_error(log, model):
+        return found
+    quoted = re.escape(model)
+    pattern = re.compile(
+        rf"""(?:Poll\ failed\ for\ model\ directory\ '{quoted}':\s*
+             |(?=ensemble\ '{quoted}'\ )|(?=in\ ensemble\ {quoted},\ ))
+             (?P<reason>.*?)(?={_NEXT_LINE})""",
+        _FLAGS,
+    )
+    match = pattern.search(log)
+    return _clean(match["reason"]) if match else None
+
+
+def find_unfinished(log: str) -> tuple[str, ...] | None:
+    """Return the models that a server was loading when its log ends; None if it never began."""
+    begun = re.findall(r"\bloading: (\S+):\d+\b", log)
+    ended = {*re.findall(r"(?:successfully loaded|failed to load) '([^']+)'", log)}
+    return tuple(name for name in dict.fromkeys(begun) if name not in ended) if begun else None
 
 
 def shorten(message: str) -> str:
@@ -30,3 +53,7 @@ def shorten(message: str) -> str:
         return message
     half = _MAX_LENGTH // 2 - 2
     return f"{message[:half]} … {message[-half:]}"
+
+
+def _clean(reason: str) -> str:
+    return shorten(reason.rstrip().rstrip('"').replace("\\n", " "))

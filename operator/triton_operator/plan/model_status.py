@@ -46,6 +46,13 @@ class Assessment:
     blocked: str = ""
     """Why no pod is ready, in the words of the scheduler or the kubelet."""
 
+    @property
+    def older(self) -> int:
+        """The number of ready pods that are to be replaced."""
+        return sum(
+            pod.ready and not pod.terminating and pod.revision != self.revision for pod in self.pods
+        )
+
     def current(self) -> dict[Pod, Served | None]:
         """Return the ready pods of the current revision."""
         return {
@@ -85,7 +92,8 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         served is not None
         and plan.good is not None
         and served.get(plan.folder, ServedModel()).config_hash == plan.good
-        for served in current.values()
+        for pod, served in seen.pods.items()
+        if pod.ready and not pod.terminating
     )
     everywhere = bool(current) and len(serving) == len(current)
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
@@ -116,7 +124,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         loaded=f"{len(serving)}/{len(current)}",
         versions=_versions(plan, current),
         urls=_urls(plan.folder, seen),
-        transition=_transition(plan, failure, up_to_date=up_to_date),
+        transition=_transition(plan, failure, up_to_date=up_to_date and not _lags(plan, seen)),
         last_failure=failure
         or (None if synced.good else _sync_failure(plan, seen, now))
         or before.last_failure,
@@ -196,7 +204,11 @@ def _loaded(
         message = f"{serving} of {current} ready pods serve it: {failure.message}"
         return _Finding(ConditionType.LOADED, False, "LoadFailed", message)
     if not current:
-        message = seen.blocked or "no pod of the server is ready yet"
+        message = seen.blocked or (
+            f"new pods are starting; {seen.older} of an older revision serve on"
+            if seen.older
+            else "no pod of the server is ready yet"
+        )
         return _Finding(ConditionType.LOADED, False, "NoReadyPods", message)
     if serving < current:
         message = f"{serving} of {current} ready pods serve it"
@@ -230,6 +242,17 @@ def _transition(plan: ModelPlan, failure: LastFailure | None, *, up_to_date: boo
     if up_to_date:
         return "UpToDate"
     return "BlockedByFailedLoad" if failure is not None else "InProgress"
+
+
+def _lags(plan: ModelPlan, seen: Assessment) -> bool:
+    """Return whether clients may still be answered by another generation than the link's."""
+    return any(
+        pod.ready
+        and not pod.terminating
+        and served is not None
+        and served.get(plan.folder, ServedModel()).config_hash not in (None, plan.link)
+        for pod, served in seen.pods.items()
+    )
 
 
 def _versions(plan: ModelPlan, current: Mapping[Pod, Served | None]) -> tuple[int, ...]:

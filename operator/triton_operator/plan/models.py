@@ -6,7 +6,7 @@ linked while there is a good one: pods that start later must find what works.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -30,6 +30,10 @@ class ModelPlan:
     """Hash of the generation that was last seen served everywhere on this server."""
     refusal: LastFailure | None = None
     """Why a pod refused the wanted generation, if one did."""
+    left_out_for: frozenset[str] = frozenset({SERVER_DIED})
+    """Reasons for which a refused generation has no link where there is nothing to go back to."""
+    held: bool = False
+    """What is good stays linked for now, whatever is wanted."""
 
     @property
     def record(self) -> ModelRecord:
@@ -55,16 +59,19 @@ class ModelPlan:
 
     @property
     def link(self) -> str | None:
-        """Hash of the generation that the repository should link to; None for no link.
+        """Hash of the generation that the repository should link to; None for no link."""
+        return self.link_if_refused(self.refusal.reason if self.refusal is not None else None)
 
-        A refused generation stays linked when there is nothing to go back to, so that a new pod
-        tries it again; but not one that took its server down, and the other models with it.
+    def link_if_refused(self, reason: str | None) -> str | None:
+        """Return what to link to once the wanted generation was refused for a reason.
+
+        It stays linked when there is nothing to go back to, so that a new pod tries it again; but
+        not if that harms the other models of the server.
         """
-        if self.refusal is not None and self.refusal.reason == SERVER_DIED:
+        if self.wanted is None or reason in self.left_out_for:
             return self.good
-        if self.wanted is None or (self.refusal is not None and self.good is not None):
-            return self.good
-        return self.wanted
+        refused = reason is not None or self.held
+        return self.good if refused and self.good is not None else self.wanted
 
     @property
     def config(self) -> ModelConfig | None:
@@ -93,12 +100,26 @@ class ModelPlan:
                 return tuple(present[-1:])
 
 
-def plan_models(verdicts: Iterable[Verdict], server: str) -> tuple[ModelPlan, ...]:
-    """Return where each model stands, from its verdict and what its status remembers."""
-    return tuple(_plan_model(verdict, server) for verdict in verdicts)
+def plan_models(
+    verdicts: Iterable[Verdict], server: str, *, immutable: bool = False, held: bool = False
+) -> tuple[ModelPlan, ...]:
+    """Return where each model stands, from its verdict and what its status remembers.
+
+    ``immutable`` pods all come up or none does: a refused generation must not keep the other
+    models from changing. Models are ``held`` while their pods change over to another mode.
+    """
+    verdicts = tuple(verdicts)
+    left_out = {SERVER_DIED}
+    if immutable:
+        # On its own, it is tried again each time that Kubernetes restarts its pod.
+        left_out = {LOAD_FAILED, SERVER_DIED} if len(verdicts) > 1 else set()
+    return tuple(
+        replace(_plan_model(verdict, server), left_out_for=frozenset(left_out), held=held)
+        for verdict in verdicts
+    )
 
 
-def build_manifest(server: str, plans: Iterable[ModelPlan]) -> Manifest:
+def build_manifest(server: str, plans: Iterable[ModelPlan], *, immutable: bool = False) -> Manifest:
     """Return what the server's part of the claim has to look like."""
     plans = tuple(plans)
     links = {plan.folder: _link(plan) for plan in plans if plan.link is not None}
@@ -115,6 +136,7 @@ def build_manifest(server: str, plans: Iterable[ModelPlan]) -> Manifest:
             for plan in plans
             if plan.good is not None and plan.good != plan.link
         ),
+        immutable=immutable,
     )
 
 

@@ -80,6 +80,8 @@ class SyncPlan:
     """What each model that is linked was made of, by its name, as far as that is known."""
     log: Pod | None = None
     """The pod of the Job, where its log tells more than this."""
+    revision: str = ""
+    """The revision of the repository that the Job published, if it was asked for one."""
     start: SyncJob | None = None
     """The Job to make, as it will be seen."""
     stop: tuple[SyncJob, ...] = ()
@@ -193,6 +195,7 @@ def _judge_finished(
         plan = SyncPlan(
             SyncState.DONE,
             failures=outcome.failed,
+            revision=outcome.revision,
             artifacts=outcome.artifacts or {},
             log=pod if outcome.artifacts is None else None,
         )

@@ -14,6 +14,7 @@ from triton_operator.plan.sync import SyncState
 from triton_operator.ports import Clock, Cluster, ModelServers
 from triton_operator.reconcile.reporter import Reporter
 from triton_operator.reconcile.state import Pass
+from triton_operator.repository.manifest import LINKS
 
 _PATIENCE_SECONDS = 2.0
 """How long a load may take before the status says that it is going on."""
@@ -72,7 +73,11 @@ class Loader:
         return this
 
     def _plan_step(self, this: Pass) -> LoadStep:
-        answered = {pod: served for pod, served in this.served.items() if served is not None}
+        answered = {
+            pod: served
+            for pod, served in this.served.items()
+            if served is not None and pod.repository == LINKS
+        }
         return plan_loads(this.plans, answered, unsynced=this.sync.failures, tried=self._tried)
 
     async def _reload_mended(self, this: Pass) -> Pass:

@@ -69,11 +69,11 @@ class Releaser:
 
     async def _let_go(self, world: ServerWorld, record: ServerRecord) -> None:
         """Take the finalizer off, and what removed the files away: nothing owns that."""
-        namespace, digest = record.meta.namespace, _removal(record).digest()
+        namespace, removal = record.meta.namespace, _removal(record)
         for job in world.jobs:
-            if job.manifest == digest:
+            if job.manifest == removal.digest():
                 await self._cluster.delete("Job", namespace, job.name)
-        name = ChildNames(record.meta.name).manifest(digest)
+        name = ChildNames(record.meta.name).manifest(removal.content_digest())
         await self._cluster.delete("ConfigMap", namespace, name)
         rest = tuple(each for each in record.meta.finalizers if each != names.FINALIZER)
         await self._cluster.set_finalizers(names.KIND_SERVER, record.meta, rest)

@@ -14,12 +14,19 @@ from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
 from triton_operator.plan.replicas import plan_replicas
+from triton_operator.plan.rollouts import (
+    choose_repository,
+    is_changing_over,
+    needed_repositories,
+    template_repositories,
+)
 from triton_operator.plan.sync import pending_repair, plan_sync
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
 from triton_operator.reconcile.claims import Claims
 from triton_operator.reconcile.loader import Loader
 from triton_operator.reconcile.releaser import Releaser
 from triton_operator.reconcile.reporter import Reporter
+from triton_operator.reconcile.roller import Roller
 from triton_operator.reconcile.state import Pass
 from triton_operator.reconcile.syncer import Syncer
 from triton_operator.settings import Settings
@@ -41,6 +48,7 @@ class ServerReconciler:
         self._loader = Loader(cluster, triton, self._reporter, clock)
         self._claims = Claims(cluster, clock)
         self._syncer = Syncer(cluster, self._claims, settings, clock)
+        self._roller = Roller(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
 
     async def reconcile(self, key: Key) -> float:
@@ -93,8 +101,25 @@ class ServerReconciler:
         child = ChildNames(record.meta.name)
         modes = await self._claims.modes(server)
         verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
-        plans = plan_models(verdicts, record.meta.name)
+        immutable = server.spec.model_updates == "Rollout"
         workload = Workload.parse(world.child("Deployment", child.deployment))
+        pods = tuple(world.server_pods())
+        held = not immutable and is_changing_over(workload, pods)
+        plans = plan_models(verdicts, record.meta.name, immutable=immutable, held=held)
+        manifest = build_manifest(record.meta.name, plans, immutable=immutable)
+        # A server that models share is often applied together with them.
+        gathering = record.owner() is None and not workload.exists
+        sync = plan_sync(
+            manifest.digest(),
+            world.jobs,
+            world.pods,
+            now=now,
+            gathering=gathering,
+            repair=pending_repair(record),
+        )
+        repository = choose_repository(manifest, sync, workload, pods)
+        templates = template_repositories(workload, repository)
+        manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
         replicas = plan_replicas(server, workload)
         key = await self._cluster.control_key(record.meta, new=not workload.exists)
         children = build_children(
@@ -104,16 +129,8 @@ class ServerReconciler:
             control_key=key,
             probe_model=find_probe_model(record, plans),
             one_node=needs_one_node(modes),
-        )
-        manifest = build_manifest(record.meta.name, plans)
-        sync = plan_sync(
-            manifest.digest(),
-            world.jobs,
-            world.pods,
-            now=now,
-            # A server that models share is often applied together with them.
-            gathering=record.owner() is None and not workload.exists,
-            repair=pending_repair(record),
+            repository=repository,
+            startable=templates,
         )
         refusals = await asyncio.gather(
             _refusal(self._claims.provide(server, world.children)),
@@ -122,7 +139,6 @@ class ServerReconciler:
         )
         storage, problem = assess_claim(server, modes, refusals)
         await self._drop_headless_service(world, children)
-        pods = tuple(world.server_pods())
         this = Pass(
             world=world,
             record=record,
@@ -133,11 +149,12 @@ class ServerReconciler:
             limit=replicas.limit,
             claim=storage,
             sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
+            repository=repository,
             key=key,
             served=await self._loader.observe(pods, key),
             refusals={},
         )
-        this = await self._loader.load(this)
+        this = await (self._roller.watch(this) if immutable else self._loader.load(this))
         untold = await self._reporter.report(this)
         pause = self._next(this)
         return pause if untold is None else min(pause, untold)

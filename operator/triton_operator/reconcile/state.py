@@ -9,7 +9,7 @@ from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
 from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.model_status import Refusal
-from triton_operator.plan.models import SERVER_DIED, ModelPlan
+from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.sync import SyncPlan
 
 
@@ -27,6 +27,8 @@ class Pass:
     limit: str
     claim: ClaimReport
     sync: SyncPlan
+    repository: str
+    """What up-to-date pods serve: a revision of the repository, or LINKS."""
     key: str
     served: Mapping[Pod, Served | None]
     refusals: Mapping[str, Refusal]
@@ -40,6 +42,5 @@ class Pass:
             if plan.object in self.refusals and plan.refusal is None and plan.link == plan.wanted
         )
         return any(
-            plan.good not in (None, plan.wanted) or self.refusals[plan.object].reason == SERVER_DIED
-            for plan in new
+            plan.link_if_refused(self.refusals[plan.object].reason) != plan.link for plan in new
         )

@@ -59,7 +59,8 @@ class Syncer:
 
     async def run(self, server: TritonServer, manifest: Manifest, sync: SyncPlan) -> None:
         """Start and stop the Jobs that the plan says."""
-        namespace, child = server.metadata.namespace, ChildNames(server.metadata.name)
+        namespace = server.metadata.namespace
+        used = ChildNames(server.metadata.name).manifest(manifest.content_digest())
         if sync.start is not None:
             await self._cluster.create(build_manifest_map(server, manifest))
             modes = await self._claims.modes(server)
@@ -76,9 +77,8 @@ class Syncer:
             await self._cluster.create(job)
         for stopped in sync.stop:
             await self._cluster.delete("Job", namespace, stopped.name)
-            if stopped.manifest != manifest.digest():
-                name = child.manifest(stopped.manifest)
-                await self._cluster.delete("ConfigMap", namespace, name)
+            if stopped.config_map not in ("", used):
+                await self._cluster.delete("ConfigMap", namespace, stopped.config_map)
 
     async def follow(self, server: Key, sync: SyncPlan) -> SyncPlan:
         """Return the plan with what the Job's log adds to it; the log is read now and then."""

@@ -5,6 +5,7 @@
     blobs/<sha256>                       every downloaded artifact once
     generations/<model object>/<hash>/   config.pbtxt, 1/…, 2/…  immutable; files link to blobs
     servers/<server>/<model name>        -> ../../generations/<model object>/<hash>
+    revisions/<server>/<digest>/<model name>   the same links as they once were; immutable
     .staging/<server>.<random>/          partial downloads and half-built generations of one run
 
 Names come from users' objects. Each is checked here, where it becomes part of a path, so that no
@@ -51,6 +52,11 @@ class Layout:
         return self.root / "servers"
 
     @property
+    def revisions(self) -> Path:
+        """Folder of one folder per server, which holds its revisions."""
+        return self.root / "revisions"
+
+    @property
     def staging(self) -> Path:
         """Folder of what is not finished; Triton never reads it."""
         return self.root / ".staging"
@@ -70,20 +76,27 @@ class Layout:
         return self.object(name) / hash_
 
     def server(self, name: str) -> Path:
-        """Return the folder that the pods of a server read."""
+        """Return the folder of links that the pods of a server read while they change."""
         return self.servers / check_name(name)
 
+    def revision(self, server: str, digest: str) -> Path:
+        """Return the folder of links that the pods of one revision of a server read."""
+        if not _HASH.fullmatch(digest):
+            raise InvalidSpecError(f"{digest!r} is not the digest of a revision")
+        return self.revisions / check_name(server) / digest
 
-def link_target(name: str, hash_: str) -> str:
-    """Return what a link in ``servers/<server>/`` points to."""
-    generation = Layout(Path("../..")).generation(name, hash_)
-    return generation.as_posix()
+    def link_target(self, folder: Path, name: str, hash_: str) -> str:
+        """Return what a link to a generation says that lies in a folder of this claim."""
+        up = "../" * len(folder.relative_to(self.root).parts)
+        return f"{up}{self.generation(name, hash_).relative_to(self.root).as_posix()}"
 
 
 def read_link_target(target: str) -> tuple[str, str] | None:
     """Return (object, hash) of a link's target, None if it is no link of ours."""
     match PurePosixPath(target).parts:
         case ("..", "..", "generations", name, hash_) if _HASH.fullmatch(hash_):
+            return name, hash_
+        case ("..", "..", "..", "generations", name, hash_) if _HASH.fullmatch(hash_):
             return name, hash_
         case _:
             return None

@@ -8,13 +8,15 @@ Plain dataclasses, not pydantic: importing pydantic would double the time a sync
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
 
 MAX_GENERATIONS_BYTES = 1_020_000
 """What all generations of a manifest may take: a ConfigMap holds 1 MiB, and links need some."""
+LINKS = "links"
+"""What pods read whose models change while they run: ``servers/<server>``, and no revision."""
 HASH_LENGTH = 16
 """Hex digits of generation hashes and manifest digests; 64 bits are plenty for one claim."""
 
@@ -58,7 +60,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What Triton finds under ``servers/<server>/<model>``."""
+    """What Triton finds under a model's name."""
 
     model: str
     """Folder name, and therefore the name under which the model is served."""
@@ -75,7 +77,14 @@ class Manifest:
     """Built if they are missing. A link may also point to a generation that is not listed."""
     links: tuple[Link, ...] = ()
     keep: tuple[tuple[str, str], ...] = ()
-    """(object, hash) that must survive although neither linked nor listed, for rollback."""
+    """(object, hash) that must survive although neither linked nor listed, for rollback.
+
+    Linked in place of a generation that cannot be made, where nothing is linked yet.
+    """
+    immutable: bool = False
+    """Publish the links as a revision, instead of moving those in ``servers/<server>``."""
+    keep_revisions: tuple[str, ...] = ()
+    """Digests of revisions that must survive, since pods may start from them; or LINKS."""
     remove: bool = False
     """The server goes away: take its links and its generations off the claim."""
 
@@ -86,13 +95,18 @@ class Manifest:
         object.__setattr__(self, "generations", generations)
         object.__setattr__(self, "links", links)
         object.__setattr__(self, "keep", keep)
+        object.__setattr__(self, "keep_revisions", tuple(sorted(set(self.keep_revisions))))
 
     def digest(self) -> str:
-        """Return the short hex digest that names this content.
+        """Return the short hex digest that names what is to be made.
 
         What is to be kept besides is no part of it: that alone is no reason to run a Job.
         """
-        return _short_digest(replace(self, keep=()).to_json())
+        return replace(self, keep=(), keep_revisions=()).content_digest()
+
+    def content_digest(self) -> str:
+        """Return the short hex digest of all of it."""
+        return _short_digest(self.to_json())
 
     def to_json(self) -> str:
         """Return the canonical JSON text."""
@@ -116,6 +130,8 @@ class Manifest:
                     for each in data.get("links", ())
                 ),
                 keep=tuple((_string(name), _string(hash_)) for name, hash_ in data.get("keep", ())),
+                immutable=bool(data.get("immutable", False)),
+                keep_revisions=tuple(map(_string, data.get("keep_revisions", ()))),
                 remove=bool(data.get("remove", False)),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -142,6 +158,12 @@ def generation_hash(
             }
         )
     )
+
+
+def revision_digest(links: Iterable[Link]) -> str:
+    """Return the name of the revision that holds exactly these links."""
+    named = sorted([link.model, link.object, link.hash] for link in links)
+    return _short_digest(canonical_json(named))
 
 
 def canonical_json(value: Any) -> str:

@@ -1,13 +1,15 @@
 """Making a manifest true on a claim: what the sync Job does.
 
 The order carries the safety: an artifact gets its name when it is complete and verified, a
-generation when all its files are, a link when its generation is there. Whoever is killed, at any
+generation when all its files are, a link when its generation is there, a revision when all its
+links are. Whoever is killed, at any
 point, leaves links that all resolve to whole generations; the next run goes on from what it finds.
 Two runs at once do the same work in folders of their own and meet only in renames.
 """
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from triton_operator.errors import InvalidSpecError, OperatorError
@@ -17,16 +19,16 @@ from triton_operator.repository.blobs import Blobs
 from triton_operator.repository.copying import Copying
 from triton_operator.repository.generations import Generations
 from triton_operator.repository.integrity import Checksums
-from triton_operator.repository.layout import Layout, check_name, link_target, read_link_target
-from triton_operator.repository.manifest import Link, Manifest
-from triton_operator.repository.outcome import Event, Failure, Outcome
-from triton_operator.repository.prune import (
+from triton_operator.repository.layout import Layout, check_name, read_link_target
+from triton_operator.repository.links import (
     GenerationRef,
-    prune,
+    create_folder,
     remove_links,
-    remove_server,
-    sweep_staging,
+    remove_revisions,
 )
+from triton_operator.repository.manifest import LINKS, Link, Manifest, revision_digest
+from triton_operator.repository.outcome import Event, Failure, Outcome
+from triton_operator.repository.prune import prune, remove_server, sweep_staging
 from triton_operator.repository.sources import (
     GenerationMissingError,
     InvalidSourceError,
@@ -51,7 +53,8 @@ def materialize(
 ) -> Outcome:
     """Make the claim mounted at ``root`` hold what the manifest says, and nothing older.
 
-    A model that cannot be written is reported and keeps the link it had; the others go on.
+    A model that cannot be written is reported and keeps the link it had, or else the generation
+    that the manifest keeps for it; the others go on.
 
     Args:
         root: The claim's folder.
@@ -87,7 +90,7 @@ def materialize(
             remove_server(layout, manifest, report, clock())
         else:
             run.unlinked |= sweep_staging(layout, manifest.server, staging, clock())
-            run.build_and_link()
+            run.build_and_publish()
             run.unlink()
             prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
     except OSError as error:
@@ -98,7 +101,10 @@ def materialize(
         staging.close()
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
-    return Outcome(run.failed, run.read_artifacts(), blobs.bytes_copied, problem, frozenset(mended))
+    artifacts = run.read_artifacts()
+    return Outcome(
+        run.failed, artifacts, blobs.bytes_copied, problem, frozenset(mended), run.revision
+    )
 
 
 class _Run:
@@ -114,25 +120,42 @@ class _Run:
     ) -> None:
         self.failed: dict[str, Failure] = {}
         self.unlinked: set[GenerationRef] = set()
+        self.revision = ""
         self._layout = layout
         self._manifest = manifest
         self._staging = staging
         self._generations = generations
         self._report = report
 
-    def build_and_link(self) -> None:
-        """Build what is missing, then point every link whose generation is there to it."""
+    def build_and_publish(self) -> None:
+        """Build what is missing, then let pods find every generation that is there."""
         for _ in range(_ROUNDS):
             self._build_generations()
-            ready = [link for link in self._manifest.links if self._is_ready(link)]
-            self._write_links(ready)
-            if self._links_resolve(ready):
+            links = [found for link in self._manifest.links if (found := self._resolve(link))]
+            if self._manifest.immutable:
+                folder = self._publish_revision(links)
+            else:
+                folder = self._write_links(links)
+            if self._links_resolve(folder, links):
                 return
 
     def unlink(self) -> None:
-        """Remove our links of models that the manifest no longer names."""
-        folder = self._layout.server(self._manifest.server)
-        wanted = {link.model for link in self._manifest.links}
+        """Remove our links that the manifest no longer names, and revisions nobody needs."""
+        manifest = self._manifest
+        folder = self._layout.server(manifest.server)
+        if not manifest.immutable:
+            self._remove_links(folder, {link.model for link in manifest.links})
+        elif LINKS not in manifest.keep_revisions:
+            self._remove_links(folder, set())
+            disk.remove_folder_if_empty(folder)
+        keep = {self.revision, *manifest.keep_revisions}
+        removed = remove_revisions(self._layout, manifest.server, keep, self._staging)
+        for digest, held in removed.items():
+            self.unlinked |= held
+            path = self._layout.revision(manifest.server, digest)
+            self._report(Event("pruned", path=self._relative(path)))
+
+    def _remove_links(self, folder: Path, wanted: set[str]) -> None:
         for model, target in remove_links(folder, wanted, self._staging).items():
             self.unlinked.add(target)
             self._report(Event("unlinked", target[0], path=self._relative(folder / model)))
@@ -140,6 +163,8 @@ class _Run:
     def read_artifacts(self) -> dict[str, tuple[Artifact, ...]]:
         """Return what is linked now was made of, by object, where it had sources."""
         folder = self._layout.server(self._manifest.server)
+        if self.revision:
+            folder = self._layout.revision(self._manifest.server, self.revision)
         links = {link.object: folder / link.model for link in self._manifest.links}
         records = {name: read_record(link) for name, link in links.items()}
         return {name: artifacts for name, artifacts in records.items() if artifacts}
@@ -154,25 +179,50 @@ class _Run:
             except OperatorError as error:
                 self._fail([generation.object], error)
 
-    def _write_links(self, ready: list[Link]) -> None:
+    def _resolve(self, link: Link) -> Link | None:
+        """Return a link to what can be had now: what is wanted, else what is kept for it."""
+        if self._is_ready(link):
+            return link
+        good = dict(self._manifest.keep).get(link.object)
+        server = self._layout.server(self._manifest.server)
+        if good is None or (not self._manifest.immutable and disk.read_link(server / link.model)):
+            return None  # A link that is there stays as it is.
+        kept = replace(link, hash=good)
+        return kept if self._is_ready(kept) else None
+
+    def _publish_revision(self, links: list[Link]) -> Path:
+        self.revision = revision_digest(links)
+        folder = self._layout.revision(self._manifest.server, self.revision)
+        if not folder.is_dir():
+            self._create_folder(folder, links)
+        return folder
+
+    def _write_links(self, links: list[Link]) -> Path:
         folder = self._layout.server(self._manifest.server)
         try:
-            if not folder.is_dir() and self._create_server(folder, ready):
-                return
-            flips = [self._flip(folder, link) for link in ready]
+            if not folder.is_dir() and self._create_folder(folder, links):
+                return folder
+            flips = [self._flip(folder, link) for link in links]
             if any(flips):
                 disk.flush_folder(folder)
         except OSError as error:
-            objects = [link.object for link in ready]
+            objects = [link.object for link in links]
             self._fail(objects, self._write_error(error, self._relative(folder)))
+        return folder
 
-    def _links_resolve(self, links: list[Link]) -> bool:
+    def _create_folder(self, folder: Path, links: list[Link]) -> bool:
+        created = create_folder(self._layout, folder, links, self._staging)
+        for link in links if created else ():
+            self._report(Event("linked", link.object, path=self._relative(folder / link.model)))
+        return created
+
+    def _links_resolve(self, folder: Path, links: list[Link]) -> bool:
         """Tell whether no other run removed what a link of ours points to."""
-        folder = self._layout.server(self._manifest.server)
         return all(
             (folder / link.model).exists()
             for link in links
-            if disk.read_link(folder / link.model) == link_target(link.object, link.hash)
+            if disk.read_link(folder / link.model)
+            == self._layout.link_target(folder, link.object, link.hash)
         )
 
     def _is_ready(self, link: Link) -> bool:
@@ -188,28 +238,11 @@ class _Run:
             self._fail([link.object], GenerationMissingError(message))
         return False
 
-    def _create_server(self, folder: Path, links: list[Link]) -> bool:
-        """Make the server's folder appear with all its links; False if another run just did.
-
-        Triton's pods wait for the folder, so it must never be seen half-filled.
-        """
-        disk.ensure_folder(self._layout.servers)
-        fresh = self._staging.new_path()
-        disk.make_folder(fresh)
-        for link in links:
-            (fresh / link.model).symlink_to(link_target(link.object, link.hash))
-        disk.flush_folder(fresh)
-        if not disk.move_folder(fresh, folder):
-            return False
-        for link in links:
-            self._report(Event("linked", link.object, path=self._relative(folder / link.model)))
-        return True
-
     def _flip(self, folder: Path, link: Link) -> bool:
         """Point one link to its generation; tell whether that was a change."""
         path = folder / link.model
         current = disk.read_link(path)
-        target = link_target(link.object, link.hash)
+        target = self._layout.link_target(folder, link.object, link.hash)
         if current == target:
             return False
         # A link that is there by now was made by a run beside this one.

@@ -111,6 +111,8 @@ class Outcome:
     """Why the run could not go on to its end, if the claim itself failed."""
     mended: frozenset[str] = frozenset()
     """Objects whose files were not as they should have been."""
+    revision: str = ""
+    """The revision that was published, if one was asked for."""
 
     @property
     def complete(self) -> bool:
@@ -137,6 +139,8 @@ class SyncOutcome:
     problem: Failure | None = None
     mended: tuple[str, ...] = ()
     """Objects whose files had to be mended, or ``EVERYTHING``."""
+    revision: str = ""
+    """The revision that the Job published, if it was asked for one."""
 
 
 def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
@@ -147,7 +151,7 @@ def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MES
     """
     failed = outcome.failed
     names = sorted(failed)
-    rest: dict[str, Any] = {}
+    rest: dict[str, Any] = {"revision": outcome.revision} if outcome.revision else {}
     if outcome.mended:
         mended = sorted(outcome.mended)
         rest["mended"] = mended if len(json.dumps(mended)) <= limit // 4 else [EVERYTHING]
@@ -182,6 +186,7 @@ def decode_outcome(text: str) -> SyncOutcome | None:
             failed={name: _read_failure(each) for name, each in data["failed"].items()},
             truncated=int(data.get("truncated", 0)),
             artifacts=_read_artifacts(data.get("artifacts", {})),
+            revision=_string(data.get("revision", "")),
             problem=_read_failure(data["problem"]) if "problem" in data else None,
             mended=tuple(_string(each) for each in data.get("mended", ())),
         )

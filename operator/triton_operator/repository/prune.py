@@ -12,12 +12,13 @@ from pathlib import Path
 
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository import disk
-from triton_operator.repository.layout import (
-    Layout,
-    check_name,
-    is_blob_name,
-    read_link_target,
-    staging_owner,
+from triton_operator.repository.layout import Layout, check_name, is_blob_name, staging_owner
+from triton_operator.repository.links import (
+    GenerationRef,
+    linked_generations,
+    read_links,
+    remove_links,
+    remove_revisions,
 )
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.outcome import Event
@@ -28,9 +29,6 @@ STAGING_GRACE_SECONDS = 86400.0
 """A folder in ``.staging`` this long untouched belongs to a run that was killed."""
 OWN_STAGING_GRACE_SECONDS = 3600.0
 """The same for runs of the same server, of which there is hardly ever more than one."""
-
-GenerationRef = tuple[str, str]
-"""(object, hash)."""
 
 
 def prune(
@@ -72,7 +70,7 @@ def sweep_staging(
         owner = staging_owner(entry.name)
         if owner is None:
             continue
-        links = _links(Path(entry.path)) if owner == server else {}
+        links = _links_left(Path(entry.path)) if owner == server else {}
         unlinked |= set(links.values())
         grace = OWN_STAGING_GRACE_SECONDS if owner == server else STAGING_GRACE_SECONDS
         if _newest(Path(entry.path)) < now - grace:
@@ -81,19 +79,6 @@ def sweep_staging(
                     link.rename(staging.new_path())  # this run may be killed too
             shutil.rmtree(entry.path, ignore_errors=True)
     return unlinked
-
-
-def remove_links(folder: Path, wanted: set[str], staging: disk.Staging) -> dict[str, GenerationRef]:
-    """Take our links of other than the wanted models out of a server's folder; return them."""
-    removed = {}
-    for link, target in _links(folder).items():
-        if link.name not in wanted:
-            with suppress(FileNotFoundError):
-                link.rename(staging.new_path())
-                removed[link.name] = target
-    if removed:
-        disk.flush_folder(folder)
-    return removed
 
 
 def remove_server(
@@ -111,15 +96,19 @@ def remove_server(
         objects.add(name)
         report(Event("unlinked", name, path=f"servers/{manifest.server}/{model}"))
     disk.remove_folder_if_empty(folder)
+    for held in remove_revisions(layout, manifest.server, (), staging).values():
+        objects |= {name for name, _ in held}
+    disk.remove_folder_if_empty(layout.revisions / manifest.server)
     orphans = _prune_generations(layout, objects, set(), staging, report)
     staging.close()
     for entry in disk.list_folder(layout.staging):
         if staging_owner(entry.name) == manifest.server:  # of its runs that were killed
             shutil.rmtree(entry.path, ignore_errors=True)
     disk.remove_folder_if_empty(layout.staging)
-    disk.remove_folder_if_empty(layout.servers)
-    disk.remove_folder_if_empty(layout.generations)
-    others = layout.servers.exists() or layout.generations.exists() or layout.staging.exists()
+    shared = (layout.servers, layout.revisions, layout.generations)
+    for each in shared:
+        disk.remove_folder_if_empty(each)
+    others = any(each.exists() for each in (*shared, layout.staging))
     _prune_blobs(layout, orphans, report, now - BLOB_GRACE_SECONDS if others else None)
     disk.remove_folder_if_empty(layout.blobs)
     if layout.root.is_dir():
@@ -136,7 +125,7 @@ def _prune_generations(
     """Remove the unneeded generations of these objects; return the blobs that they used."""
     blobs_by_inode: dict[tuple[int, int], str] | None = None
     orphans: set[str] = set()
-    linked = _linked(layout)
+    linked = linked_generations(layout)
     for name in sorted(objects):
         for entry in disk.list_folder(layout.object(name)):
             if (name, entry.name) in wanted | linked or not entry.is_dir(follow_symlinks=False):
@@ -165,7 +154,7 @@ def _delete_generation(layout: Layout, name: str, path: Path, staging: disk.Stag
         path.rename(doomed)
     except FileNotFoundError:
         return False  # another run is deleting it
-    if (name, path.name) in _linked(layout):
+    if (name, path.name) in linked_generations(layout):
         disk.move_folder(doomed, path)
         return False
     shutil.rmtree(doomed)
@@ -214,22 +203,13 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def _linked(layout: Layout) -> set[GenerationRef]:
-    """Return the generations that any server's links point to, as they are on the disk now."""
-    return {
-        target
-        for server in disk.list_folder(layout.servers)
-        for target in _links(Path(server.path)).values()
-    }
-
-
-def _links(folder: Path) -> dict[Path, GenerationRef]:
-    """Return our links in a folder and the generations that they point to."""
-    return {
-        Path(entry.path): target
-        for entry in disk.list_folder(folder)
-        if (target := read_link_target(disk.read_link(Path(entry.path)) or "")) is not None
-    }
+def _links_left(folder: Path) -> dict[Path, GenerationRef]:
+    """Return the links that a run moved away, one by one or in the folder of a revision."""
+    found = read_links(folder)
+    for entry in disk.list_folder(folder):
+        if entry.is_dir(follow_symlinks=False):
+            found |= read_links(Path(entry.path))
+    return found
 
 
 def _blobs_by_inode(layout: Layout) -> dict[tuple[int, int], str]:

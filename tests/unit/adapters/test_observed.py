@@ -164,6 +164,19 @@ def test_a_deployment() -> None:
     assert Workload.parse({"metadata": {}}).desired == 1
 
 
+def test_what_the_pods_of_a_deployment_may_start_from() -> None:
+    plain = Workload.parse({"metadata": {}})
+    assert (plain.repository, plain.repositories) == ("links", {"links"})
+    body = {
+        "metadata": {"annotations": {names.ANNOTATION_REPOSITORIES: "aa,links"}},
+        "spec": {
+            "template": {"metadata": {"annotations": {names.ANNOTATION_REPOSITORY: "bb"}}},
+        },
+    }
+    found = Workload.parse(body)
+    assert (found.repository, found.repositories) == ("bb", {"aa", "bb", "links"})
+
+
 @pytest.mark.parametrize("reference", [None, {}, {"name": "vision"}])
 def test_a_model_that_cannot_be_read_still_names_its_server(reference: Any) -> None:
     meta = {"name": "resnet", "namespace": "team"}

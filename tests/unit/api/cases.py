@@ -283,8 +283,8 @@ REFUSED = (
         "spec.repository.accessModes[1]",
     ),
     Refused("size of no kind", server(repository={"size": "large"}), "spec.repository.size"),
-    Refused("not built yet", server(modelUpdates="Rollout"), "spec.modelUpdates"),
-    Refused("not built yet either", server(rollout="Auto"), "spec.rollout"),
+    Refused("no such way of updating", server(modelUpdates="Poll"), "spec.modelUpdates"),
+    Refused("not built yet", server(rollout="Auto"), "spec.rollout"),
     Refused("verbosity", server(logVerbosity=10), "spec.logVerbosity"),
     Refused("other repository", _args("--model-repository=/x"), "spec.args[0]", "sets this flag"),
     Refused("abbreviated flag", _args("--model-rep=/x"), "spec.args[0]", "sets this flag"),
@@ -379,6 +379,7 @@ ACCEPTED = {
     ),
     "server with defaults": server(),
     "fixed server": server(replicas=0, rollout="Availability"),
+    "immutable server": server(modelUpdates="Rollout", rollout="Availability"),
     "scaled server": server(autoscaling={"maxReplicas": 4, "mode": "Observe"}),
     "claim of one's own": server(repository={"claimName": "models"}),
     "claim to be made": server(

@@ -1,4 +1,4 @@
-"""Three servers, and all objects that are made for them."""
+"""Servers, and all objects that are made for them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +19,7 @@ from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
 from triton_operator.observed import ModelRecord
 from triton_operator.plan.acceptance import judge_models
 from triton_operator.plan.models import build_manifest, plan_models
+from triton_operator.repository.manifest import LINKS, revision_digest
 from triton_operator.repository.manifest import Manifest as Repository
 
 LONGEST_NAME = "a" * 40
@@ -83,7 +84,12 @@ class Case:
     def manifest(self) -> Repository:
         records = [ModelRecord.parse(body) for body in self.models]
         name = self.server.metadata.name
-        return build_manifest(name, plan_models(judge_models(self.server, records), name))
+        plans = plan_models(judge_models(self.server, records), name)
+        return build_manifest(name, plans, immutable=self.server.spec.model_updates == "Rollout")
+
+    @property
+    def repository(self) -> str:
+        return revision_digest(self.manifest.links) if self.manifest.immutable else LINKS
 
     def children(self, **options: Any) -> Children:
         probe = self.owner.model_name if self.owner is not None else None
@@ -92,6 +98,7 @@ class Case:
             "replicas": 1,
             "control_key": "key",
             "probe_model": probe,
+            "repository": self.repository,
         } | options
         return build_children(self.server, **given)
 
@@ -147,9 +154,14 @@ CASES = (
         server("pool", **SHARED),
         (model("a", "pvc://models/a/1", serverRef={"name": "pool"}), model("b")),
     ),
+    Case(
+        "immutable-cpu-server",
+        server("fixed", modelUpdates="Rollout", rollout="Availability", **SHARED),
+        (model("a", "pvc://models/a/1", serverRef={"name": "fixed"}),),
+    ),
     own(LONGEST_NAME),
 )
-GOLDEN = CASES[:3]
+GOLDEN = CASES[:4]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name[:30])
 
 

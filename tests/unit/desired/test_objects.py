@@ -29,6 +29,7 @@ from triton_operator.desired.metadata import ChildNames, build_selector
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.quantity import parse_quantity, quantity_bytes
 from triton_operator.desired.sync_job import source_claims
+from triton_operator.observed import Pod, Workload
 from triton_operator.repository.manifest import Manifest
 
 LABEL = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -136,6 +137,30 @@ def test_a_users_labels_cannot_replace_the_operators() -> None:
     labels = found["spec"]["template"]["metadata"]["labels"]
     assert build_selector("vision").items() <= labels.items()
     assert labels[names.LABEL_MANAGED_BY] == names.MANAGED_BY
+
+
+def test_a_deployment_tells_what_pods_of_older_templates_start_from() -> None:
+    given = {"image": "i", "replicas": 1, "control_key": "k", "probe_model": None}
+    found = build_deployment(server("vision"), **given, repository="bb", startable=("bb", "aa"))
+    plain = build_deployment(server("vision"), **given, repository="bb", startable=("bb",))
+    live = {**found, "metadata": {**found["metadata"], "generation": 1}}
+
+    assert Workload.parse(live).repository == "bb"
+    assert Workload.parse(live).repositories == {"aa", "bb"}
+    assert "annotations" not in plain["metadata"]
+    assert found["spec"] == plain["spec"]
+    pod = Pod.parse(
+        {
+            **found["spec"]["template"],
+            "metadata": {"name": "x", **found["spec"]["template"]["metadata"]},
+        }
+    )
+    assert pod.repository == "bb"
+
+
+def test_pods_of_another_mode_or_revision_are_others() -> None:
+    found = {revision({}, repository=each) for each in ("links", "aa", "bb")}
+    assert len(found) == 3
 
 
 # ---- security ---------------------------------------------------------------------------------
@@ -326,6 +351,7 @@ def test_a_job_and_its_manifest_are_found_by_digest_and_sequence() -> None:
     assert job["metadata"]["name"] == "vision-sync-7"
     assert job["metadata"]["annotations"] == {
         names.ANNOTATION_MANIFEST: manifest.digest(),
+        names.ANNOTATION_CONFIG_MAP: config_map["metadata"]["name"],
         names.ANNOTATION_SEQUENCE: "7",
         names.ANNOTATION_ATTEMPT: "1",
     }

@@ -1,6 +1,13 @@
 """Triton's own words on a load that failed, from logs as they were seen."""
 
-from triton_operator.plan.failure_log import find_load_error, shorten
+import pytest
+
+from triton_operator.plan.failure_log import (
+    find_load_error,
+    find_start_error,
+    find_unfinished,
+    shorten,
+)
 
 LOG = r"""I1121 08:13:01.684448 2332 model_lifecycle.cc:472] "loading: m:1"
 E1121 08:13:03.262246 2332 backend_model.cc:692] "ERROR: Failed to create instance: RuntimeError: no"
@@ -39,3 +46,46 @@ def test_a_message_is_one_line_that_fits_into_a_status() -> None:
     assert len(long) <= 1000
     assert long.startswith("first")
     assert long.endswith("last")
+
+
+START = """\
+[libprotobuf ERROR text_format.cc:337] Error parsing text-format: 1:7: Expected string, got: 3
+E1121 12:10:31.15 1 model_repository_manager.cc:1460] "Poll failed for model directory 'broken': failed to read text proto from /models/broken/config.pbtxt"
+I1121 12:10:31.15 1 model_lifecycle.cc:472] "loading: good:1"
+I1121 12:10:31.17 1 model_lifecycle.cc:472] "loading: bad:1"
+E1121 12:10:33.67 1 model_lifecycle.cc:642] "failed to load 'bad' version 1: Internal: RuntimeError: no such tokenizer\\n\\nAt:\\n  /models/bad/1/model.py(3): initialize\\n"
+I1121 12:10:33.67 1 model_lifecycle.cc:777] "failed to load 'bad'"
+I1121 12:10:33.71 1 model_lifecycle.cc:839] "successfully loaded 'good'"
+E1121 12:10:33.71 1 model_repository_manager.cc:703] "Invalid argument: in ensemble ens, ensemble tensor IN: inconsistent data type"
+E1121 12:10:33.71 1 model_repository_manager.cc:703] "Invalid argument: ensemble 'ens2' depends on 'bad' which has no loaded version."
+I1121 12:10:33.72 1 server.cc:604]
+error: creating server: Internal - failed to load all models
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("broken", "failed to read text proto from /models/broken/config.pbtxt"),
+        ("ens", "in ensemble ens, ensemble tensor IN: inconsistent data type"),
+        ("ens2", "ensemble 'ens2' depends on 'bad' which has no loaded version."),
+        ("good", None),
+        ("en", None),
+    ],
+)
+def test_a_start_that_failed_says_why_of_every_model(model: str, reason: str | None) -> None:
+    assert find_start_error(START, model) == reason
+
+
+def test_a_start_that_failed_to_load_says_so() -> None:
+    found = find_start_error(START, "bad")
+    assert found is not None
+    assert found.startswith("Internal: RuntimeError: no such tokenizer At:")
+    assert "successfully" not in found
+
+
+def test_what_a_server_was_loading_when_it_died() -> None:
+    assert find_unfinished(START) == ()
+    begun = START.splitlines()[2:4]
+    assert find_unfinished("\n".join(begun)) == ("good", "bad")
+    assert find_unfinished("error: no such option") is None

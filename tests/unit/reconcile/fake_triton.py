@@ -9,7 +9,7 @@ What a model does is written in its own files, so that a test breaks a model as 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf import text_format
@@ -19,7 +19,13 @@ from triton_operator import names
 from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
 from triton_operator.plan.ensembles import members
-from triton_operator.repository.manifest import Generation
+from triton_operator.repository.manifest import (
+    LINKS,
+    Generation,
+    Link,
+    Manifest,
+    revision_digest,
+)
 
 UNLOADED = "unloaded"
 
@@ -33,12 +39,61 @@ class Claim:
     """Object and hash, by server and model."""
     servers: set[str] = field(default_factory=set)
     """Servers whose folder exists: before that, a pod waits."""
+    revisions: dict[tuple[str, str], dict[str, tuple[str, str]]] = field(default_factory=dict)
+    """Object and hash by model, of every revision of a server."""
 
-    def linked(self, server: str) -> dict[str, Generation]:
-        return {
-            model: self.generations[target]
-            for (owner, model), target in self.links.items()
-            if owner == server
+    def has(self, server: str, repository: str) -> bool:
+        if repository == LINKS:
+            return server in self.servers
+        return (server, repository) in self.revisions
+
+    def linked(self, server: str, repository: str = LINKS) -> dict[str, Generation]:
+        if repository == LINKS:
+            links = {model: at for (owner, model), at in self.links.items() if owner == server}
+        else:
+            links = self.revisions[(server, repository)]
+        return {model: self.generations[target] for model, target in links.items()}
+
+    def publish(self, manifest: Manifest, failed: Collection[str]) -> str:
+        """Make the links of a manifest, or a revision of them; return the revision."""
+        server, kept = manifest.server, dict(manifest.keep)
+        found: dict[str, tuple[str, str]] = {}
+        for link in manifest.links:
+            target, good = (link.object, link.hash), (link.object, kept.get(link.object, ""))
+            linked = not manifest.immutable and (server, link.model) in self.links
+            assert target in self.generations or link.object in failed, f"{target} is nowhere"
+            if target in self.generations:
+                found[link.model] = target
+            elif good in self.generations and not linked:
+                found[link.model] = good
+        if manifest.immutable:
+            revision = revision_digest(Link(model, *target) for model, target in found.items())
+            self.revisions[(server, revision)] = found
+            return revision
+        self.servers.add(server)
+        self.links |= {(server, model): target for model, target in found.items()}
+        return ""
+
+    def prune(self, manifest: Manifest, revision: str) -> None:
+        """Take away what a manifest does not name."""
+        server, keep = manifest.server, {revision, *manifest.keep_revisions}
+        if manifest.remove or (manifest.immutable and LINKS not in keep):
+            self.servers.discard(server)
+        wanted = {link.model for link in manifest.links}
+        for owner, model in list(self.links):
+            named = manifest.immutable or model in wanted
+            if owner == server and not (server in self.servers and named):
+                del self.links[(owner, model)]
+        for owner, digest in list(self.revisions):
+            if owner == server and (manifest.remove or digest not in keep):
+                del self.revisions[(owner, digest)]
+        revisions = (links.values() for links in self.revisions.values())
+        needed = {*self.links.values(), *manifest.keep, *(t for links in revisions for t in links)}
+        objects = {object_ for object_, _ in needed}
+        self.generations = {
+            key: generation
+            for key, generation in self.generations.items()
+            if key in needed or key[0] not in objects
         }
 
 
@@ -61,20 +116,27 @@ class Triton:
     """Why a model is not loaded, by its name."""
     log: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
+    repository: str = LINKS
 
     def start(self) -> None:
-        for model in sorted(self.claim.linked(self.server)):
+        for model in sorted(self.linked()):
             if model not in self.loaded:
                 try:
                     self.load(model)
                 except LoadRefusedError:
                     continue
+        if self.repository != LINKS and self.broken:
+            raise ServerKilledError
+
+    def linked(self) -> dict[str, Generation]:
+        return self.claim.linked(self.server, self.repository)
 
     def load(self, model: str) -> None:
-        generation = self.claim.linked(self.server).get(model)
+        generation = self.linked().get(model)
         if generation is None:
             raise LoadRefusedError(f"failed to load '{model}', failed to poll from repository")
         self.loads.append(model)
+        self.log.append(f'I0101 00:00:00.000000 1 model_lifecycle.cc:472] "loading: {model}:1"')
         code = "".join(text for v in generation.versions for text in v.files.values())
         if "die" in code:
             raise ServerKilledError
@@ -96,11 +158,14 @@ class Triton:
                 self.broken[model] = problem
             raise LoadRefusedError(f"load failed for model '{model}': {problem};\n")
         self.loaded[model] = generation
+        self.log.append(
+            f"I0101 00:00:00.000000 1 model_lifecycle.cc:839] \"successfully loaded '{model}'\""
+        )
         self.broken.pop(model, None)
         for other, above in list(self.loaded.items()):
             # An ensemble is made anew with its member, from what its folder holds now.
-            if model in members(config_of(above)) and other in self.claim.linked(self.server):
-                self.loaded[other] = self.claim.linked(self.server)[other]
+            if model in members(config_of(above)) and other in self.linked():
+                self.loaded[other] = self.linked()[other]
 
     def unload(self, model: str) -> None:
         if self.loaded.pop(model, None) is not None:
@@ -111,7 +176,7 @@ class Triton:
 
     def index(self) -> Served:
         """What the repository lists, and what is loaded although its folder is gone."""
-        names = {*self.claim.linked(self.server), *self.loaded}
+        names = {*self.linked(), *self.loaded}
         return {model: self.served(model) for model in sorted(names)}
 
     def served(self, model: str) -> ServedModel:
@@ -147,7 +212,9 @@ class FakeTriton:
         await asyncio.sleep(0)
         process = self._process(pod, key)
         self.interrupt()
-        code = str(process.claim.linked(process.server).get(model, ""))
+        if process.repository != LINKS:
+            return "explicit model load / unload is not allowed if polling is enabled"
+        code = str(process.linked().get(model, ""))
         if "hang" in code:
             await self.release.wait()
         try:
@@ -165,6 +232,7 @@ class FakeTriton:
     async def unload(self, pod: Pod, key: str, model: str) -> str | None:
         await asyncio.sleep(0)
         self.interrupt()
+        assert pod.repository == LINKS, "a pod of a revision is never told to unload"
         self._process(pod, key).unload(model)
         self.interrupt()
         return None

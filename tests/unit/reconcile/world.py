@@ -12,7 +12,7 @@ from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.metadata import Manifest
-from triton_operator.errors import NameTakenError, OperatorError
+from triton_operator.errors import ClusterError, NameTakenError, OperatorError
 from triton_operator.observed import (
     COMPONENT_SYNC,
     ModelRecord,
@@ -26,6 +26,7 @@ from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
 from triton_operator.reconcile.servers import ServerReconciler
+from triton_operator.repository.manifest import LINKS
 from triton_operator.repository.manifest import Manifest as Repository
 from triton_operator.repository.outcome import Event as JobEvent
 from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
@@ -61,6 +62,8 @@ class World:
         self.damaged: set[str] = set()
         """Models whose files on the claim are not as they should be."""
         self.missing_claims: set[str] = set()
+        self.ended: dict[str, Triton] = {}
+        """The last process by pod uid that could not start."""
         self.stuck_jobs = False
         self.copying: list[JobEvent] | None = None
         """While this is set, Jobs run on; it is their log."""
@@ -262,14 +265,22 @@ class World:
             self.events.append((meta.name, event))
 
     async def read_log(
-        self, namespace: str, pod: Pod, *, lines: int = 5_000, seconds: int | None = None
+        self,
+        namespace: str,
+        pod: Pod,
+        *,
+        lines: int = 5_000,
+        seconds: int | None = None,
+        previous: bool = False,
     ) -> str:
         self.log_reads.append(pod.name)
         if pod.component == COMPONENT_SYNC:
             return "\n".join(event.to_json() for event in self.copying or ())
-        body = self.objects[("Pod", namespace, pod.name)]
-        process = self.triton.processes.get(body["metadata"]["uid"])
-        return "\n".join(process.log) if process else ""
+        ended, process = self.ended.get(pod.uid), self.triton.processes.get(pod.uid)
+        found = ended if previous or process is None else process
+        if found is None:
+            raise ClusterError("GET", "log", status=400, message="no such container")
+        return "\n".join(found.log)
 
     def interrupt(self) -> None:
         """End the operator's process here if the test wants it."""
@@ -362,40 +373,28 @@ class World:
         failed = {}
         mended = self.damaged if repair else set()
         self.damaged = self.damaged - mended
-        claim.servers.add(manifest.server)
-        if manifest.remove:
-            claim.servers.remove(manifest.server)
         for generation in manifest.generations:
             uris = {v.source.uri for v in generation.versions if v.source is not None}
             if uris & self.missing_sources:
                 failed[generation.object] = Failure("SourceNotFound", f"no {min(uris)}")
             else:
                 claim.generations[(generation.object, generation.hash)] = generation
-        wanted = {link.model: (link.object, link.hash) for link in manifest.links}
-        for (server, model), _ in list(claim.links.items()):
-            if server == manifest.server and model not in wanted:
-                del claim.links[(server, model)]
-        for model, target in wanted.items():
-            if target in claim.generations:
-                claim.links[(manifest.server, model)] = target
-            else:
-                assert target[0] in failed, f"{target} is neither there nor in the manifest"
-        needed = {*claim.links.values(), *manifest.keep}
-        objects = {object_ for object_, _ in needed}
-        claim.generations = {
-            key: generation
-            for key, generation in claim.generations.items()
-            if key in needed or key[0] not in objects
-        }
-        return encode_outcome(manifest.digest(), Outcome(failed, mended=frozenset(mended)))
+        revision = claim.publish(manifest, failed)
+        claim.prune(manifest, revision)
+        for pod in (Pod.parse(body) for body in self.objects.values() if body["kind"] == "Pod"):
+            if pod.uid in self.triton.processes and pod.repository != LINKS:
+                assert claim.has(manifest.server, pod.repository), f"{pod.name} cannot start again"
+        outcome = Outcome(failed, mended=frozenset(mended), revision=revision)
+        return encode_outcome(manifest.digest(), outcome)
 
     def _run_deployment(self, deployment: Body) -> None:
         name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
         pods = self._pods_of(name)
         revision = template["metadata"]["annotations"][names.ANNOTATION_REVISION]
         outdated = [p for p in pods if _annotation(p, names.ANNOTATION_REVISION) != revision]
-        if outdated and all(p["status"].get("ready") for p in pods):
-            self.remove("Pod", outdated[0]["metadata"]["name"])
+        unready = [p for p in outdated if not p["status"].get("ready")]
+        if unready or (outdated and all(p["status"].get("ready") for p in pods)):
+            self.remove("Pod", (unready or outdated)[0]["metadata"]["name"])
         pods = self._pods_of(name)
         for surplus in pods[deployment["spec"]["replicas"] :]:
             self.remove("Pod", surplus["metadata"]["name"])
@@ -426,11 +425,13 @@ class World:
         uid, server = pod["metadata"]["uid"], _label(pod, names.LABEL_SERVER)
         claim = self._claim(_claim_of(pod))
         process = self.triton.processes.get(uid)
-        if process is None and server in claim.servers:
-            process = Triton(server, claim)
+        repository = Pod.parse(pod).repository
+        if process is None and claim.has(server, repository):
+            process = Triton(server, claim, repository=repository)
             try:
                 process.start()
             except ServerKilledError:
+                self.ended[uid] = process
                 self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
                 return
             self.triton.processes[uid] = process
@@ -454,10 +455,13 @@ class World:
 
     def _count(self, deployment: Body) -> None:
         pods = self._pods_of(deployment["metadata"]["name"])
+        template = deployment["spec"]["template"]
+        revision = _annotation(template, names.ANNOTATION_REVISION)
+        updated = [p for p in pods if _annotation(p, names.ANNOTATION_REVISION) == revision]
         deployment["status"] = {
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": len(pods),
-            "updatedReplicas": len(pods),
+            "updatedReplicas": len(updated),
             "readyReplicas": sum(bool(p["status"].get("ready")) for p in pods),
         }
 

@@ -116,3 +116,9 @@ def test_what_was_mended_is_told_and_takes_little_room() -> None:
     assert decode_outcome(encode_outcome("abcd", many)) == SyncOutcome(
         "abcd", {"x": GONE}, mended=("*",)
     )
+
+
+def test_the_revision_that_was_published_is_told() -> None:
+    text = encode_outcome("abcd", Outcome({"resnet": GONE}, revision="ef01"))
+    assert decode_outcome(text) == SyncOutcome("abcd", {"resnet": GONE}, revision="ef01")
+    assert decode_outcome('{"manifest": "a", "failed": {}, "revision": 1}') is None
