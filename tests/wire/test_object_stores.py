@@ -106,10 +106,10 @@ def odd(server: Scripted, tmp_path: Path) -> Fetcher:
     return Fetcher(open_sources({}, Secrets(root, default="s")), tmp_path, Limits(attempts=1))
 
 
-def listing(*keys: str, size: int = 1) -> servers.Answer:
+def listing(*keys: str, size: int = 1, tag: str = '"e"') -> servers.Answer:
     entries = "".join(
         f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-        f'<ETag>"e"</ETag><Size>{size}</Size></Contents>'
+        f"<ETag>{tag}</ETag><Size>{size}</Size></Contents>"
         for key in keys
     )
     body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
@@ -129,6 +129,18 @@ def test_markers_of_folders_are_no_files(server: Scripted, odd: Fetcher) -> None
     server.answers["/bucket"] = listing("a/", "a/sub/", "a/sub/x", size=0)
     files = odd.sources.list_files(SourceRef("s3://bucket/a/"))
     assert [each.path for each in files] == ["sub/x"]
+
+
+def test_a_list_may_have_entity_tags_without_quotes(server: Scripted, odd: Fetcher) -> None:
+    plain = listing("a/x", tag="v1")
+    server.answers |= {
+        "/bucket": plain,
+        "/bucket/a/x": lambda handler, _: send(
+            handler, 206, b"1", ETag='"v1"', Content_Range="bytes 0-0/1",
+            Last_Modified="Thu, 01 Jan 2026 00:00:00 GMT",
+        ),
+    }  # fmt: skip
+    assert odd.read_all("s3://bucket/a/") == {"x": b"1"}
 
 
 def test_a_store_that_does_not_answer_in_time_is_given_up(server: Scripted, tmp_path) -> None:

@@ -227,8 +227,14 @@ def _obstore(module: str) -> Any:
 
 
 def _validator(meta: Mapping[str, Any]) -> str:
-    """Return what changes with an object's content."""
-    return str(meta["e_tag"] or meta["last_modified"].isoformat())
+    """Return what changes with an object's content.
+
+    Azure's lists, and others', have entity tags without the quotes that their answers have.
+    """
+    tag = str(meta["e_tag"] or "")
+    if tag and not tag.startswith(('"', "W/")):
+        tag = f'"{tag}"'
+    return tag or str(meta["last_modified"].isoformat())
 
 
 def _changed(uri: str) -> SourceChangedError:
