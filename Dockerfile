@@ -9,7 +9,7 @@ FROM ${BASE} AS requirements
 WORKDIR /requirements
 COPY pyproject.toml constraints.txt* /
 # Only the lists go on, so that another change of pyproject.toml leaves the dependencies' layer alone.
-RUN python3 -c "import tomllib; print(*tomllib.load(open('/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+RUN python3 -c "import tomllib; p = tomllib.load(open('/pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['stores'], sep='\n')" \
         > requirements.txt \
     && { cat /constraints.txt || true; } > constraints.txt \
     && touch --date=@0 * .

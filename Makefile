@@ -33,11 +33,11 @@ demo-down: ## Remove the demo, and the test cluster with it
 	@if test -x $(PYTHON); then $(WITH_CLUSTER) && $(PYTHON) -m tests.demo down; fi
 	@$(MAKE) --no-print-directory cluster-down
 
-test: check cluster-up ## Run all checks and tests, unit to cluster
+test: check cluster-up servers ## Run all checks and tests, unit to cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
-test-unit: venv ## Run the tests that need no cluster (under a minute)
+test-unit: venv servers ## Run the tests that need no cluster (under a minute)
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
 
 test-cluster: venv cluster-up ## Run the tests that need a cluster

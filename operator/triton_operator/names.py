@@ -23,6 +23,8 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_SERVER: Final = f"{GROUP}/server"
 """On every child and pod: the name of its ``TritonServer``."""
+LABEL_AZURE_IDENTITY: Final = "azure.workload.identity/use"
+"""Azure's: on pods that are to get the credentials of their service account."""
 
 LABEL_CLAIM: Final = f"{GROUP}/claim"
 """On pods that must share a node: the claim that they share, which one node at a time can mount."""

@@ -1,8 +1,8 @@
 """`python3 -m tests.cluster COMMAND`, from the repository's root.
 
-up          start the cluster, or bring a running one's images up to date down        end it and
-remove all it left status      say what runs images      build the images and, where a cluster
-runs, import them kubeconfig  print the path of the kubeconfig env         print shell lines that
+up: start the cluster, or bring a running one's images up to date; down: end it and remove all it
+left; status: say what runs; images: build the images and, where a cluster runs, import them;
+servers: install what tests/wire talks to; kubeconfig: print its path; env: print shell lines that
 put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
 """
 
@@ -10,8 +10,10 @@ import argparse
 import sys
 
 from tests.cluster import choice, settings
-from tests.cluster.binaries import path_with
+from tests.cluster.binaries import install_servers, path_with
 from tests.cluster.progress import ClusterError, say
+
+COMMANDS = ("up", "down", "status", "images", "servers", "kubeconfig", "env")
 
 
 def main() -> int:
@@ -21,7 +23,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=("up", "down", "status", "images", "kubeconfig", "env"))
+    parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args().command
     folders = settings.folders()
     cluster = choice.choose(folders)
@@ -37,6 +39,9 @@ def main() -> int:
             case "images":
                 with choice.one_at_a_time(folders):
                     cluster.images()
+            case "servers":
+                with choice.one_at_a_time(folders):
+                    install_servers(folders)
             case "status":
                 print(cluster.status())
             case "kubeconfig":

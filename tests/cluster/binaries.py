@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,27 @@ PROGRAMS = (
     Program("coredns", ".", "coredns", settings.COREDNS_VERSION),
     Program("helm", "helm.sh/helm/v3/cmd/helm", None, settings.HELM_VERSION),
 )
+SERVERS = (
+    Program(
+        "versitygw", "github.com/versity/versitygw/cmd/versitygw", None, settings.VERSITYGW_VERSION
+    ),
+)
+"""Real servers that tests/wire talks to, besides those of Debian."""
+SERVERS_DEBIAN = {"nginx": "nginx-light", "openssl": "openssl", "curl": "curl"}
 KIND = Program("kind", "sigs.k8s.io/kind", None, settings.KIND_VERSION)
 
 
-def install_debian_packages() -> None:
-    """Install what is missing of DEBIAN, without starting the services that come with it."""
+def install_servers(folders: settings.Folders) -> None:
+    """Bring the servers of tests/wire."""
+    install_debian_packages(SERVERS_DEBIAN)
+    build_programs(folders, tuple(each for each in SERVERS if which(each.name) is None))
+
+
+def install_debian_packages(wanted: Mapping[str, str] = DEBIAN) -> None:
+    """Install what is missing, without starting the services that come with it."""
     missing = [
         package
-        for program, package in DEBIAN.items()
+        for program, package in wanted.items()
         if not (Path(program).exists() if program.startswith("/") else which(program))
     ]
     if not missing:

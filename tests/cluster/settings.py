@@ -12,6 +12,7 @@ KUBERNETES_VERSION = "v1.34.4"
 HELM_VERSION = "v3.19.5"
 COREDNS_VERSION = "v1.12.4"
 KIND_VERSION = "v0.30.0"
+VERSITYGW_VERSION = "v1.8.0"
 
 NAME = "triton-test"
 """Of the node, of the kind cluster, and of the CNI network."""

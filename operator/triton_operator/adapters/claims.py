@@ -1,15 +1,19 @@
 """Artifacts that lie on a claim already, mounted into the sync Job."""
 
+import io
+import math
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.layout import check_name, check_path
+from triton_operator.repository.manifest import SourceRef
 from triton_operator.repository.sources import (
     InvalidSourceError,
-    Sink,
+    SourceChangedError,
     SourceFile,
     SourceNotFoundError,
     SourceRefusedError,
@@ -17,7 +21,7 @@ from triton_operator.repository.sources import (
     SyncError,
 )
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 _IGNORED = "lost+found"
 
 
@@ -31,14 +35,15 @@ class ClaimSources:
     def __init__(self, claims: Mapping[str, Path]) -> None:
         self._claims = claims
 
-    def list_files(self, uri: str) -> tuple[SourceFile, ...]:
+    def list_files(self, source: SourceRef) -> tuple[SourceFile, ...]:
         """Return the file, or all files of the folder; nothing outside the claim is followed."""
+        uri = source.uri
         path = self._resolve(uri)
         try:
             if not path.is_dir() and not uri.endswith("/"):
-                return (SourceFile(uri, check_name(uri.rpartition("/")[2]), _size(path, uri)),)
+                return (_describe(uri, check_name(uri.rpartition("/")[2]), path, uri),)
             files = tuple(
-                SourceFile(f"{uri.rstrip('/')}/{each}", each, _size(path / each, uri))
+                _describe(f"{uri.rstrip('/')}/{each}", each, path / each, uri)
                 for each in self._walk(path, uri)
             )
         except OSError as error:
@@ -49,19 +54,17 @@ class ClaimSources:
             )
         return files
 
-    def fetch(self, file: SourceFile, sink: Sink) -> None:
-        """Copy the file's content; refuse it if it changes meanwhile."""
+    @contextmanager
+    def read(self, file: SourceFile, start: int, stop: int | None) -> Iterator[Iterator[bytes]]:
+        """Read a part of the file; refuse it if it changes meanwhile."""
         try:
             source = self._resolve(file.uri).open("rb", buffering=0)
         except OSError as error:
             raise _read_error(error, file.uri) from error
         with source:
-            before = os.fstat(source.fileno())
-            while chunk := _read_chunk(lambda: source.read(CHUNK_BYTES), file.uri):
-                sink.write(chunk)
-            after = os.fstat(source.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise SourceUnreachableError(f"{file.uri} was written to while it was being copied")
+            _check_unchanged(source.fileno(), file)
+            yield _read_part(source, start, file.size if stop is None else stop, file)
+            _check_unchanged(source.fileno(), file)
 
     def _resolve(self, uri: str) -> Path:
         """Return the real path behind a uri, certain to lie in its claim."""
@@ -106,11 +109,22 @@ class ClaimSources:
         return sorted(found)
 
 
-def _read_chunk(read: Callable[[], bytes], uri: str) -> bytes:
+def _read_part(
+    source: io.FileIO, start: int, stop: int | None, file: SourceFile
+) -> Iterator[bytes]:
     try:
-        return read()
+        source.seek(start)
+        left = math.inf if stop is None else stop - start
+        while left > 0 and (chunk := source.read(int(min(CHUNK_BYTES, left)))):
+            left -= len(chunk)
+            yield chunk
     except OSError as error:
-        raise _read_error(error, uri) from error
+        raise _read_error(error, file.uri) from error
+
+
+def _check_unchanged(descriptor: int, file: SourceFile) -> None:
+    if _validator(os.fstat(descriptor)) != file.validator:
+        raise SourceChangedError(f"{file.uri} was written to while it was being copied")
 
 
 def _read_error(error: OSError, uri: str) -> SyncError:
@@ -119,11 +133,15 @@ def _read_error(error: OSError, uri: str) -> SyncError:
     return SourceUnreachableError(f"{uri} cannot be read: {error}")
 
 
-def _size(path: Path, uri: str) -> int:
+def _describe(uri: str, relative: str, path: Path, shown: str) -> SourceFile:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise InvalidSourceError(f"{uri}: {path.name} is neither a file nor a folder")
-    return status.st_size
+        raise InvalidSourceError(f"{shown}: {path.name} is neither a file nor a folder")
+    return SourceFile(uri, relative, status.st_size, _validator(status), ranges=True)
+
+
+def _validator(status: os.stat_result) -> str:
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _raise(error: OSError) -> None:

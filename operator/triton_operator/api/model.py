@@ -21,10 +21,15 @@ from triton_operator.api.model_config import ModelConfig
 from triton_operator.api.paths import MAX_PATH, is_file_name
 from triton_operator.api.rules import Rule, Schema
 from triton_operator.api.server import TritonServerSpec
+from triton_operator.api.sync import SecretRef
 from triton_operator.names import MODEL_NAME_PATTERN
 
 MAX_VERSIONS = 64
-_URI = "^(https://[!-.0-~]+|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?)/[!-~]+$"
+_NAME = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_URI = (
+    f"^((https?://[!-.0-~]+|(pvc|s3|gs|az)://{_NAME})/[!-~]+"
+    f"|hf://((datasets|spaces)/)?{_NAME}/{_NAME}(@[A-Za-z0-9._-]+)?(/[!-~]*)?)$"
+)
 
 Files = Annotated[
     Mapping[str, Annotated[str, Field(max_length=262_144)]],
@@ -55,15 +60,19 @@ class Source(Resource):
         Field(max_length=2048),
         Rule(
             cel=f"self.matches('{_URI}') && !self.split('/').exists(part, part == '..')",
-            message="uri must be https://<host>/<path>, or pvc://<claim>/<path> for what lies on a"
-            " claim, in ASCII without spaces and '..'; other schemes are not supported yet",
+            message="uri must be https://<host>/<path>, s3://, gs:// or az://<bucket>/<path>,"
+            " hf://<owner>/<repository>/<path>, or pvc://<claim>/<path> for what lies on a claim,"
+            " in ASCII without spaces and '..'",
             holds=lambda uri: re.fullmatch(_URI, uri) is not None and ".." not in uri.split("/"),
         ),
     ]
-    """File or folder to copy: https://<host>/<path>, or pvc://<claim>/<path> on a claim of the
-    same namespace."""
+    """File or folder to copy: s3://, gs:// or az://<bucket>/<path>, pvc://<claim>/<path> on a
+    claim of the same namespace, hf://<owner>/<repository>[@<revision>]/<path>, or a file at
+    https://<host>/<path>."""
     sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the file, in lower-case hexadecimal; what does not match is not served."""
+    secret_ref: SecretRef | None = None
+    """Credentials; those of the server's repository.sync if left out."""
 
 
 class ModelVersion(Resource):

@@ -67,7 +67,7 @@ def add_validations(json_schema: dict[str, Any], rules: Iterable[Rule]) -> None:
         json_schema[VALIDATIONS] = [*json_schema.get(VALIDATIONS, ()), *added]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashable, for the types of optional fields
 class Schema:
     """Keywords of Kubernetes that JSON schema does not know, put on a field's schema."""
 

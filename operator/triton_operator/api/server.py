@@ -19,6 +19,7 @@ from triton_operator.api.meta import (
     TolerantStatus,
 )
 from triton_operator.api.rules import Rule, Schema
+from triton_operator.api.sync import SyncOptions
 
 FreeForm = Mapping[str, Any]
 """A piece of Kubernetes' own API, checked by the API server when the Deployment is applied."""
@@ -134,6 +135,8 @@ class RepositoryClaim(Resource):
         Field(min_length=1, max_length=2),
     ] = ("ReadWriteMany",)
     """Access modes of the claim that is made; ReadWriteMany if left out."""
+    sync: SyncOptions = SyncOptions()
+    """How sync Jobs fetch files: credentials, proxies, limits; it can be changed."""
 
 
 class ResponseCache(Resource):

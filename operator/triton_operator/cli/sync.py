@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from triton_operator.adapters.credentials import Secrets
 from triton_operator.adapters.sources import open_sources
 from triton_operator.errors import InvalidSpecError
+from triton_operator.repository.downloads import Limits
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.materialize import materialize
 from triton_operator.repository.outcome import Event, Outcome, decode_outcome, encode_outcome
@@ -32,9 +34,16 @@ def run_sync(arguments: Sequence[str]) -> int:
         manifest = Manifest.from_json(options.manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return _refuse(f"{options.manifest}: {error}")
-    sources = open_sources(dict(options.claim))
+    sources = open_sources(
+        dict(options.claim),
+        Secrets(options.secrets, options.default_secret),
+        ca_bundle=options.ca_bundle,
+    )
+    limits = Limits(options.parallel, options.bandwidth)
     try:
-        outcome = materialize(options.root, manifest, sources, _print_event, repair=options.repair)
+        outcome = materialize(
+            options.root, manifest, sources, _print_event, limits=limits, repair=options.repair
+        )
     except InvalidSpecError as error:
         return _refuse(str(error))
     text = encode_outcome(manifest.digest(), outcome)
@@ -95,6 +104,17 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="read all files that the manifest speaks of, and mend what is not as it should be",
     )
+    parser.add_argument(
+        "--secrets", type=Path, metavar="PATH", help="folder with a folder of keys per Secret"
+    )
+    parser.add_argument(
+        "--default-secret", metavar="NAME", help="the Secret of sources that name none"
+    )
+    parser.add_argument("--ca-bundle", type=Path, metavar="PATH", help="certificates to trust, PEM")
+    parser.add_argument(
+        "--parallel", type=int, default=Limits().parallel, help="connections at a time"
+    )
+    parser.add_argument("--bandwidth", type=float, help="bytes per second to read at most")
     parser.add_argument(
         "--termination-log", type=Path, help="file for the outcome, JSON of at most 4096 bytes"
     )

@@ -8,12 +8,17 @@ from triton_operator.desired.claim import claim_name
 from triton_operator.desired.metadata import ChildNames, Manifest, build_labels, build_metadata
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
+from triton_operator.desired.quantity import quantity_bytes
+from triton_operator.desired.sync_mounts import (
+    Mount,
+    build_source_arguments,
+    build_source_mounts,
+    needs_azure_identity,
+)
 from triton_operator.repository import manifest as repository
 
 _ROOT = "/repository"
 _MANIFEST_FOLDER = "/manifest"
-_SOURCES = "/sources"
-_PVC = "pvc://"
 _TERMINATION_LOG = "/dev/termination-log"
 
 
@@ -57,7 +62,9 @@ def build_sync_job(
     """
     child = ChildNames(server.metadata.name)
     target = claim_name(server)
-    sources = sorted(source_claims(manifest) - {target})
+    options = server.spec.repository.sync
+    mounts = build_source_mounts(manifest, options, target)
+    limit = options.bandwidth_limit
     metadata = _build_metadata(server, manifest, child.sync_job(sequence), "sync")
     metadata["annotations"] = {
         names.ANNOTATION_MANIFEST: manifest.digest(),
@@ -65,12 +72,13 @@ def build_sync_job(
         names.ANNOTATION_SEQUENCE: str(sequence),
         names.ANNOTATION_ATTEMPT: str(attempt),
     }
-    options = [f"--claim={target}={_ROOT}", *(f"--claim={c}={_SOURCES}/{c}" for c in sources)]
     if repair:
         metadata["annotations"][names.ANNOTATION_REPAIR] = repair
-        options.append("--repair")
     shares = target if one_node else None
     labels = build_labels(server.metadata.name, "sync")
+    if needs_azure_identity(manifest, options):
+        labels[names.LABEL_AZURE_IDENTITY] = "true"
+    account = options.service_account_name
     container = {
         "name": names.CONTAINER_SYNC,
         "image": image,
@@ -81,9 +89,19 @@ def build_sync_job(
             f"--manifest={_MANIFEST_FOLDER}/manifest.json",
             f"--root={_ROOT}",
             f"--termination-log={_TERMINATION_LOG}",
-            *options,
+            f"--claim={target}={_ROOT}",
+            *build_source_arguments(
+                manifest,
+                options,
+                target,
+                bytes_per_second=None if limit is None else quantity_bytes(limit),
+            ),
+            *(["--repair"] if repair else []),
         ],
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [
+            {"name": "HOME", "value": "/tmp"},
+            *({"name": each.name, "value": each.value} for each in options.env),
+        ],
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi"},
             "limits": {"memory": "1Gi"},
@@ -93,10 +111,7 @@ def build_sync_job(
             {"name": "repository", "mountPath": _ROOT},
             {"name": "manifest", "mountPath": _MANIFEST_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
-            *(
-                {"name": f"source-{i}", "mountPath": f"{_SOURCES}/{c}", "readOnly": True}
-                for i, c in enumerate(sources)
-            ),
+            *(mount.build_mount() for mount in mounts),
         ],
     }
     return {
@@ -109,13 +124,14 @@ def build_sync_job(
                 "metadata": {"labels": labels | (build_claim_label(shares) if shares else {})},
                 "spec": {
                     "restartPolicy": "Never",
+                    **({"serviceAccountName": account} if account is not None else {}),
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     # It may be killed at any point, and the next one mends what it left.
                     "terminationGracePeriodSeconds": 1,
                     "securityContext": build_pod_security(server.spec.pod_template),
                     "containers": [container],
-                    "volumes": _build_volumes(child, manifest, target, sources),
+                    "volumes": _build_volumes(child, manifest, target, mounts),
                     **build_placement(server.spec.pod_template, shares=shares),
                 },
             },
@@ -133,29 +149,12 @@ def _build_metadata(
     return metadata
 
 
-def source_claims(manifest: repository.Manifest) -> set[str]:
-    """Return the names of the claims that a manifest's ``pvc://`` sources are on."""
-    uris = (
-        version.source.uri
-        for generation in manifest.generations
-        for version in generation.versions
-        if version.source is not None
-    )
-    return {uri.removeprefix(_PVC).split("/")[0] for uri in uris if uri.startswith(_PVC)}
-
-
 def _build_volumes(
-    child: ChildNames, manifest: repository.Manifest, target: str, sources: list[str]
+    child: ChildNames, manifest: repository.Manifest, target: str, mounts: list[Mount]
 ) -> list[dict[str, Any]]:
     return [
         {"name": "repository", "persistentVolumeClaim": {"claimName": target}},
         {"name": "manifest", "configMap": {"name": child.manifest(manifest.content_digest())}},
         {"name": "tmp", "emptyDir": {}},
-        *(
-            {
-                "name": f"source-{i}",
-                "persistentVolumeClaim": {"claimName": c, "readOnly": True},
-            }
-            for i, c in enumerate(sources)
-        ),
+        *(mount.build_volume() for mount in mounts),
     ]

@@ -118,7 +118,9 @@ def _build_objects(
     # What a claim of the user's allows, only the cluster knows.
     one_node = needs_one_node(access_modes(server, None))
     immutable = server.spec.model_updates == "Rollout"
-    manifest = build_manifest(record.meta.name, plans, immutable=immutable)
+    manifest = build_manifest(
+        record.meta.name, plans, server.spec.repository.sync, immutable=immutable
+    )
     repository = choose_repository(manifest, SyncPlan(SyncState.WAITING), Workload(), ())
     needed = needed_repositories(Workload(), (), repository)
     manifest = replace(manifest, keep_revisions=needed)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from triton_operator.api.model import TritonModel
+from triton_operator.api.model import Source, TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import ModelRecord
@@ -205,7 +205,7 @@ def _build_generation(model: TritonModel, config: ModelConfig) -> Generation:
     versions = tuple(
         VersionContent(
             version=version.version,
-            source=SourceRef(version.source.uri, version.source.sha256) if version.source else None,
+            source=_build_source(version.source) if version.source else None,
             files=dict(version.files),
         )
         for version in model.spec.versions
@@ -219,3 +219,8 @@ def _build_generation(model: TritonModel, config: ModelConfig) -> Generation:
         files=files,
         versions=versions,
     )
+
+
+def _build_source(source: Source) -> SourceRef:
+    secret = source.secret_ref.name if source.secret_ref is not None else None
+    return SourceRef(source.uri, source.sha256, secret)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from triton_operator.api.model import LastFailure
+from triton_operator.api.sync import SyncOptions
 from triton_operator.observed import ModelRecord, ServerRecord
 from triton_operator.plan.acceptance import Accepted, Verdict
 from triton_operator.plan.ensembles import is_ensemble
-from triton_operator.repository.manifest import Link, Manifest
+from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
 
 LOAD_FAILED = "LoadFailed"
 SERVER_DIED = "ServerDied"
@@ -119,8 +120,15 @@ def plan_models(
     )
 
 
-def build_manifest(server: str, plans: Iterable[ModelPlan], *, immutable: bool = False) -> Manifest:
+def build_manifest(
+    server: str,
+    plans: Iterable[ModelPlan],
+    sync: SyncOptions | None = None,
+    *,
+    immutable: bool = False,
+) -> Manifest:
     """Return what the server's part of the claim has to look like."""
+    options = sync.manifest() if sync is not None else {}
     plans = tuple(plans)
     links = {plan.folder: _link(plan) for plan in plans if plan.link is not None}
     return Manifest(
@@ -137,6 +145,7 @@ def build_manifest(server: str, plans: Iterable[ModelPlan], *, immutable: bool =
             if plan.good is not None and plan.good != plan.link
         ),
         immutable=immutable,
+        settings=short_digest(canonical_json(options)) if options else "",
     )
 
 

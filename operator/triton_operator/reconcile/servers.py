@@ -106,7 +106,9 @@ class ServerReconciler:
         pods = tuple(world.server_pods())
         held = not immutable and is_changing_over(workload, pods)
         plans = plan_models(verdicts, record.meta.name, immutable=immutable, held=held)
-        manifest = build_manifest(record.meta.name, plans, immutable=immutable)
+        manifest = build_manifest(
+            record.meta.name, plans, server.spec.repository.sync, immutable=immutable
+        )
         # A server that models share is often applied together with them.
         gathering = record.owner() is None and not workload.exists
         sync = plan_sync(

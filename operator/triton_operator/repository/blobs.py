@@ -1,189 +1,218 @@
 """Artifacts on the claim: each fetched once, verified, and only then given its name."""
 
-import io
+import threading
 import time
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self
 
-from triton_operator.repository.disk import (
-    Staging,
-    ensure_folder,
-    finish_file,
-    flush_folder,
-    free_bytes,
-)
+from triton_operator.repository import disk
+from triton_operator.repository.downloads import Downloads
 from triton_operator.repository.integrity import Checksums
-from triton_operator.repository.layout import Layout, check_sha256
+from triton_operator.repository.layout import Layout, check_sha256, is_blob_name
 from triton_operator.repository.outcome import Event
+from triton_operator.repository.partial import Partial, PartialBusyError
 from triton_operator.repository.sources import (
     ChecksumMismatchError,
     InsufficientSpaceError,
+    SourceChangedError,
     SourceFile,
-    Sources,
     public_uri,
     write_error,
 )
 
 PROGRESS_SECONDS = 2.0
+_RESUMED_BYTES = 4 << 20
+"""Files from here on are gone on with by the next run; smaller ones are not worth a journal."""
 
 
 class Blobs:
-    """The ``blobs/`` folder during one run."""
+    """The ``blobs/`` folder during one run; called from several threads."""
 
     def __init__(
         self,
         layout: Layout,
-        staging: Staging,
-        sources: Sources,
+        staging: disk.Staging,
+        downloads: Downloads,
         report: Callable[[Event], None],
         *,
         checksums: Checksums | None = None,
     ) -> None:
         self._layout = layout
         self._staging = staging
-        self._sources = sources
+        self._downloads = downloads
         self._report = report
         self._checksums = checksums
-        self._known: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str | None], str] = {}
         self.bytes_copied = 0
+        self.unfinished: set[Path] = set()
+        """Downloads of this run that the next one goes on with."""
 
-    def ensure(self, file: SourceFile, expected: str | None, object_: str) -> Path:
+    def size(self, digest: str) -> int | None:
+        """Return the bytes of the content with this sha256, None if it is not here."""
+        blob = self._layout.blob(digest)
+        return blob.stat().st_size if self._is_there(blob) else None
+
+    def check_space(self, files: Iterable[SourceFile], what: str) -> None:
+        """Refuse to begin what cannot end for want of space.
+
+        Raises:
+            InsufficientSpaceError: ``what`` does not fit.
+
+        """
+        free = disk.free_bytes(self._layout.root)
+        needed = sum(self._lacking(file) for file in files if self._find(file) is None)
+        if free is not None and needed > free:
+            raise InsufficientSpaceError(
+                f"no space for {what} ({needed} bytes are needed, {free} are free): "
+                "enlarge the claim"
+            )
+
+    def ensure(self, file: SourceFile, object_: str) -> Path:
         """Return the blob with a file's content, fetched if it is not there.
 
         Args:
-            file: What to fetch.
-            expected: The sha256 that it must have; None accepts what arrives.
+            file: What to fetch; its ``sha256`` is what the content must have.
             object_: The model that wants it, for the events.
 
         Raises:
             SyncError: it cannot be had.
 
         """
-        digest = expected or self._known.get(file.uri)
-        if digest and self._is_there(blob := self._layout.blob(digest)):
-            size = blob.stat().st_size
-            self._report(Event("reused", object_, public_uri(file.uri), size, sha256=digest))
-            return blob
-        blob = self._fetch(file, expected, object_)
-        self._known[file.uri] = blob.name
-        return blob
-
-    def _fetch(self, file: SourceFile, expected: str | None, object_: str) -> Path:
+        blob = self._find(file)
+        if blob is None:
+            return self._fetch(file, object_)
+        size = blob.stat().st_size
         uri = public_uri(file.uri)
-        started = time.monotonic()
-        self._report(Event("fetching", object_, uri, total=file.size))
-        try:
-            ensure_folder(self._layout.blobs)
-            partial = self._staging.new_path()
-            with _FileSink(partial, uri, object_, self._report, size=file.size) as sink:
-                if file.size is not None:
-                    sink.expect(file.size)
-                self._sources.fetch(file, sink)
-                digest = sink.finish()
-            self.bytes_copied += sink.position
-            if expected and digest != check_sha256(expected):
-                partial.unlink()
-                raise ChecksumMismatchError(
-                    f"{uri} has sha256 {digest}, not {expected}: "
-                    "correct the model's sha256 or restore the artifact"
-                )
-            blob = self._publish(partial, digest, object_)
-        except OSError as error:
-            raise write_error(error, uri, needed=file.size, free=None) from error
-        seconds = round(time.monotonic() - started, 3)
-        fetched = Event("fetched", object_, uri, sink.position, seconds=seconds, sha256=digest)
-        self._report(fetched)
+        self._report(Event("reused", object_, uri, size, total=size, sha256=blob.name))
         return blob
 
-    def _publish(self, partial: Path, digest: str, object_: str) -> Path:
-        blob = self._layout.blob(digest)
-        if self._is_there(blob):
-            partial.unlink()  # replacing it would leave its content twice on the claim
-        else:
-            damaged = blob.exists()
-            partial.rename(blob)
-            flush_folder(blob.parent)
-            if damaged:
-                self._report(Event("mended", object_, path=f"blobs/{digest}"))
-        return blob
+    def flush(self) -> None:
+        """Make sure that blobs, not only their content, are on the disk."""
+        if self._layout.blobs.is_dir():
+            disk.flush_folder(self._layout.blobs)
+
+    def _find(self, file: SourceFile) -> Path | None:
+        """Return the blob of a file, as far as its digest or what the source says tells."""
+        digest = file.sha256
+        if digest is None and file.identity is None:
+            digest = self._known.get((file.uri, file.secret))
+        elif digest is None and file.identity is not None:
+            name = Path(disk.read_link(self._layout.index / file.identity) or "").name
+            digest = name if is_blob_name(name) else None
+        blob = self._layout.blob(digest) if digest is not None else None
+        return blob if blob is not None and self._is_there(blob) else None
 
     def _is_there(self, blob: Path) -> bool:
         """Return whether a blob is there; with checksums, whether it is what its name says."""
         return blob.is_file() and (self._checksums is None or self._checksums.is_blob(blob))
 
+    def _lacking(self, file: SourceFile) -> int:
+        """Return the bytes that a file will still take; 0 if nobody knows."""
+        present = 0
+        if (folder := self._folder(file)) is not None and (folder / "content").is_file():
+            present = (folder / "content").stat().st_blocks * 512
+        return max(0, (file.size or 0) - present)
 
-class _FileSink:
-    """A file under construction: hashed while it is written, and watched for progress."""
+    def _folder(self, file: SourceFile) -> Path | None:
+        """Return the folder of a download that can be gone on with."""
+        if file.identity is None or not file.ranges or (file.size or 0) < _RESUMED_BYTES:
+            return None
+        return self._layout.download(self._staging.owner, file.identity)
+
+    def _fetch(self, file: SourceFile, object_: str) -> Path:
+        uri = public_uri(file.uri)
+        started = time.monotonic()
+        try:
+            disk.ensure_folder(self._layout.blobs)
+            with self._open(file) as partial:
+                present = partial.present
+                self._report(Event("fetching", object_, uri, present or None, file.size))
+                progress = _Progress(file, present, object_, self._report)
+                try:
+                    self._downloads.fetch(file, partial, progress)
+                except SourceChangedError:
+                    partial.discard()
+                    raise
+                finally:
+                    with self._lock:
+                        self.bytes_copied += progress.fetched
+                digest = partial.finish()
+                size = partial.present
+                if file.sha256 is not None and digest != check_sha256(file.sha256):
+                    partial.discard()
+                    raise ChecksumMismatchError(
+                        f"{uri} has sha256 {digest}, not {file.sha256}: "
+                        "correct the model's sha256 or restore the artifact"
+                    )
+                blob = self._publish(partial, digest, object_)
+                self._remember(file, digest)
+        except OSError as error:
+            free = disk.free_bytes(self._layout.root)
+            raise write_error(error, uri, needed=file.size, free=free) from error
+        seconds = round(time.monotonic() - started, 3)
+        self._report(
+            Event("fetched", object_, uri, size, total=size, sha256=digest, seconds=seconds)
+        )
+        return blob
+
+    def _open(self, file: SourceFile) -> Partial:
+        folder = self._folder(file)
+        if folder is not None:
+            with self._lock:
+                self.unfinished.add(folder)
+            disk.ensure_folder(self._layout.staging)
+            try:
+                return Partial.resume(folder)
+            except PartialBusyError:
+                pass
+        return Partial.create(self._staging.new_path())
+
+    def _publish(self, partial: Partial, digest: str, object_: str) -> Path:
+        blob = self._layout.blob(digest)
+        with self._lock:
+            damaged = blob.exists() and not self._is_there(blob)
+            if damaged or not blob.exists():
+                partial.path.rename(blob)  # else its content would be on the claim twice
+        partial.discard()
+        if damaged:
+            self._report(Event("mended", object_, path=f"blobs/{digest}"))
+        return blob
+
+    def _remember(self, file: SourceFile, digest: str) -> None:
+        """Note what a file turned out to be, for as long as its source says that it is the same."""
+        if file.identity is None:
+            with self._lock:
+                self._known[file.uri, file.secret] = digest
+            return
+        disk.ensure_folder(self._layout.index)
+        link = self._layout.index / file.identity
+        target = f"../blobs/{digest}"
+        if disk.read_link(link) != target:
+            disk.replace_link(link, target, self._staging)
+
+
+class _Progress:
+    """Counts a file's bytes, and tells of them now and then."""
 
     def __init__(
-        self,
-        path: Path,
-        uri: str,
-        object_: str,
-        report: Callable[[Event], None],
-        *,
-        size: int | None,
+        self, file: SourceFile, present: int, object_: str, report: Callable[[Event], None]
     ) -> None:
-        self._path = path
-        self._uri = uri
+        self._file = file
+        self._present = present
         self._object = object_
         self._report = report
-        self._size = size
-        self._position = 0
-        self._digest = sha256()
-        self._reported = time.monotonic()
-        self._file: io.FileIO
+        self._lock = threading.Lock()
+        self._told = time.monotonic()
+        self.fetched = 0
 
-    def __enter__(self) -> Self:
-        self._file = io.FileIO(self._path, "x")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    @property
-    def position(self) -> int:
-        return self._position
-
-    def expect(self, size: int) -> None:
-        if size != self._size:
-            self._size = size
-            self._tell()
-        free = free_bytes(self._path.parent)
-        needed = size - self._position
-        if free is not None and free < needed:
-            raise InsufficientSpaceError(
-                f"no space for {self._uri} ({needed} bytes are needed, {free} are free): "
-                "enlarge the claim"
-            )
-
-    def write(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        try:
-            while view:
-                written = self._file.write(view)
-                view = view[written:]
-        except OSError as error:
-            free = free_bytes(self._path.parent)
-            raise write_error(error, self._uri, needed=self._size, free=free) from error
-        self._digest.update(chunk)
-        self._position += len(chunk)
-        if time.monotonic() - self._reported >= PROGRESS_SECONDS:
-            self._tell()
-
-    def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
-        self._digest = sha256()
-        self._position = 0
-
-    def finish(self) -> str:
-        """Flush to the disk; return the sha256 of everything written."""
-        finish_file(self._file.fileno(), self._path)
-        return self._digest.hexdigest()
-
-    def _tell(self) -> None:
-        self._reported = time.monotonic()
-        self._report(Event("progress", self._object, self._uri, self._position, self._size))
+    def __call__(self, size: int) -> None:
+        with self._lock:
+            self.fetched += size
+            now = time.monotonic()
+            due = now - self._told >= PROGRESS_SECONDS
+            self._told = now if due else self._told
+            done = self._present + self.fetched
+        if due:
+            uri = public_uri(self._file.uri)
+            self._report(Event("progress", self._object, uri, done, self._file.size))

@@ -19,6 +19,10 @@ class _Model:
 
     sizes: dict[str, int | None] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
+    unsized: int = 0
+    """Files whose size is not known."""
+    size: int = 0
+    """Bytes of the others."""
     total: int | None = None
     """As it was told last."""
     told_at: float = 0.0
@@ -45,6 +49,8 @@ class Copying:
         with self._lock:
             sizes = {public_uri(file.uri): file.size for file in files}
             model = self._models[object_] = _Model(sizes, told_at=self._now())
+            model.unsized = sum(size is None for size in sizes.values())
+            model.size = sum(size or 0 for size in sizes.values())
             self._tell(object_, model)
 
     def __call__(self, event: Event) -> None:
@@ -66,11 +72,14 @@ class Copying:
 
     def _take(self, model: _Model, uri: str, *, done: int | None, total: int | None) -> None:
         model.done[uri] = done or 0
-        model.sizes[uri] = total if total is not None else model.sizes.get(uri)
+        before = model.sizes.get(uri, 0)
+        if total is not None and total != before:  # a folder may have very many files
+            model.unsized -= before is None
+            model.size += total - (before or 0)
+            model.sizes[uri] = total
 
     def _tell(self, object_: str, model: _Model) -> None:
-        sizes = model.sizes.values()
-        total = None if None in sizes else sum(size or 0 for size in sizes)
+        total = None if model.unsized else model.size
         age = self._now() - model.told_at
         due = bool(model.events) and (age >= REPORT_SECONDS or model.events >= _REPORT_EVENTS)
         if due or (total and total != model.total):

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,14 +31,18 @@ class Staging:
         self._parent = parent
         self._folder = parent / f"{owner}.{secrets.token_hex(8)}"
         self._count = 0
+        self._lock = threading.Lock()
+        self.owner = owner
+        """The server whose run this is."""
 
     def new_path(self) -> Path:
         """Return a path in this run's folder where nothing is yet."""
-        if self._count == 0:
-            ensure_folder(self._parent)
-            make_folder(self._folder)
-        self._count += 1
-        return self._folder / str(self._count)
+        with self._lock:
+            if self._count == 0:
+                ensure_folder(self._parent)
+                make_folder(self._folder)
+            self._count += 1
+            return self._folder / str(self._count)
 
     def close(self) -> None:
         """Remove the folder and all that is left in it."""

@@ -3,12 +3,14 @@
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from triton_operator.repository import disk
 from triton_operator.repository.artifacts import Artifact, folder_digest, write_record
 from triton_operator.repository.blobs import Blobs
 from triton_operator.repository.copying import Copying
+from triton_operator.repository.downloads import Downloads
 from triton_operator.repository.integrity import Checksums, is_intact, merge_folder
 from triton_operator.repository.layout import (
     CONFIG_FILE,
@@ -20,13 +22,13 @@ from triton_operator.repository.layout import (
     check_sha256,
     check_version,
 )
-from triton_operator.repository.manifest import Generation, VersionContent
+from triton_operator.repository.manifest import Generation, SourceRef, VersionContent
 from triton_operator.repository.outcome import Event, EventName
 from triton_operator.repository.sources import (
     InvalidSourceError,
     SourceFile,
-    Sources,
     WriteFailedError,
+    file_name,
     public_uri,
 )
 
@@ -41,16 +43,16 @@ class Generations:
         self,
         layout: Layout,
         staging: disk.Staging,
-        sources: Sources,
         blobs: Blobs,
+        downloads: Downloads,
         *,
         report: Copying,
         checksums: Checksums | None = None,
     ) -> None:
         self._layout = layout
         self._staging = staging
-        self._sources = sources
         self._blobs = blobs
+        self._downloads = downloads
         self._report = report
         self._checksums = checksums
 
@@ -90,6 +92,7 @@ class Generations:
             write_record(folder, artifacts)
         if not generation.versions:
             disk.make_folder(folder / check_version(EMPTY_VERSION))
+        self._blobs.flush()
         disk.flush_tree(folder)
         if self._publish(folder, final):
             done: EventName = "built"
@@ -108,7 +111,7 @@ class Generations:
 
     def _is_intact(self, generation: Generation) -> bool:
         return self._checksums is None or is_intact(
-            generation, self._layout, self._sources, self._checksums
+            generation, self._layout, self._downloads, self._checksums
         )
 
     def _publish(self, folder: Path, final: Path) -> bool:
@@ -127,14 +130,24 @@ class Generations:
         if version.source is None:
             check_files(version.files)
             return ()
-        files = self._sources.list_files(version.source.uri)
-        if version.source.sha256 and [file.uri for file in files] != [version.source.uri]:
-            raise InvalidSourceError(
-                f"{public_uri(version.source.uri)} is a folder, and a sha256 describes "
-                "one file: remove the sha256"
-            )
+        files = self._ask(version.source)
         check_files([*version.files, *(file.path for file in files)])
         return tuple(file for file in files if file.path not in version.files)
+
+    def _ask(self, source: SourceRef) -> tuple[SourceFile, ...]:
+        """Return what a source has; it is not asked for a file that is here already."""
+        if source.sha256 is None:
+            return self._downloads.list_files(source)
+        digest = check_sha256(source.sha256)
+        if (size := self._blobs.size(digest)) is not None:
+            return (SourceFile(source.uri, file_name(source.uri), size, sha256=digest),)
+        files = self._downloads.list_files(source)
+        if [file.uri for file in files] != [source.uri]:
+            raise InvalidSourceError(
+                f"{public_uri(source.uri)} is a folder, and a sha256 describes one file: "
+                "remove the sha256"
+            )
+        return (replace(files[0], sha256=digest),)
 
     def _build_version(
         self,
@@ -150,26 +163,26 @@ class Generations:
         source = version.source
         if source is None:
             return None
-        expected = check_sha256(source.sha256) if source.sha256 else None
-        digests: dict[str, str] = {}
-        size = 0
+        self._blobs.check_space(files, public_uri(source.uri))
         for file in files:
+            disk.ensure_folders(folder, (folder / check_path(file.path)).parent)
+        placed: dict[str, tuple[str, int]] = {}
+
+        def place(file: SourceFile) -> None:
             path = check_path(file.path)
-            disk.ensure_folders(folder, (folder / path).parent)
-            digests[file.path], length = self._place(
-                file, expected, folder / path, final / path, object_=object_
-            )
-            size += length
+            placed[file.path] = self._place(file, folder / path, final / path, object_=object_)
+
+        self._downloads.each(place, files)
+        digests = {path: digest for path, (digest, _) in placed.items()}
+        size = sum(length for _, length in placed.values())
         single = [file.uri for file in files] == [source.uri]
         digest = digests[files[0].path] if single else folder_digest(digests)
         return Artifact(version.version, public_uri(source.uri), digest, size)
 
-    def _place(
-        self, file: SourceFile, expected: str | None, path: Path, final: Path, *, object_: str
-    ) -> tuple[str, int]:
+    def _place(self, file: SourceFile, path: Path, final: Path, *, object_: str) -> tuple[str, int]:
         """Make a file appear in the model's folder; return its sha256 and how many bytes it has."""
         for _ in range(_ROUNDS):
-            blob = self._blobs.ensure(file, expected, object_)
+            blob = self._blobs.ensure(file, object_)
             try:
                 size = blob.stat().st_size
                 disk.place_blob(blob, path, final)

@@ -4,9 +4,10 @@ import hashlib
 from pathlib import Path
 
 from triton_operator.repository import disk
+from triton_operator.repository.downloads import Downloads
 from triton_operator.repository.layout import CONFIG_FILE, EMPTY_VERSION, RECORD_FILE, Layout
 from triton_operator.repository.manifest import Generation, VersionContent
-from triton_operator.repository.sources import Sources, SyncError
+from triton_operator.repository.sources import SyncError
 
 
 class Checksums:
@@ -35,7 +36,7 @@ class Checksums:
 
 
 def is_intact(
-    generation: Generation, layout: Layout, sources: Sources, checksums: Checksums
+    generation: Generation, layout: Layout, downloads: Downloads, checksums: Checksums
 ) -> bool:
     """Return whether a generation on the claim has the files of the manifest, and no others.
 
@@ -53,7 +54,7 @@ def is_intact(
     for version in generation.versions:
         prefix = f"{version.version}/"
         there = {path.removeprefix(prefix) for path in present if path.startswith(prefix)}
-        wanted = _fetched_files(version, there, sources)
+        wanted = _fetched_files(version, there, downloads)
         right = all(
             _has_text(folder / prefix / path, text, checksums)
             for path, text in version.files.items()
@@ -97,12 +98,12 @@ def merge_folder(fresh: Path, folder: Path, staging: disk.Staging, checksums: Ch
     return changed
 
 
-def _fetched_files(version: VersionContent, there: set[str], sources: Sources) -> set[str]:
+def _fetched_files(version: VersionContent, there: set[str], downloads: Downloads) -> set[str]:
     """Return the files that a version should have from its source."""
     if version.source is None:
         return set()
     try:
-        wanted = {file.path for file in sources.list_files(version.source.uri)}
+        wanted = {file.path for file in downloads.list_files(version.source)}
     except SyncError:
         wanted = there or {"?"}
     return wanted - set(version.files)

@@ -6,7 +6,9 @@
     generations/<model object>/<hash>/   config.pbtxt, 1/…, 2/…  immutable; files link to blobs
     servers/<server>/<model name>        -> ../../generations/<model object>/<hash>
     revisions/<server>/<digest>/<model name>   the same links as they once were; immutable
-    .staging/<server>.<random>/          partial downloads and half-built generations of one run
+    .index/<hash>                        -> ../blobs/<sha256>, by what a source says of its file
+    .staging/<server>.<random>/          half-built generations and the like, of one run
+    .staging/<server>.<hash>/            a download that the next run goes on with
 
 Names come from users' objects. Each is checked here, where it becomes part of a path, so that no
 other code has to remember to.
@@ -61,6 +63,15 @@ class Layout:
         """Folder of what is not finished; Triton never reads it."""
         return self.root / ".staging"
 
+    @property
+    def index(self) -> Path:
+        """Folder of links from what sources say of their files to the blobs that they became."""
+        return self.root / ".index"
+
+    def download(self, server: str, identity: str) -> Path:
+        """Return the folder of a download that outlives its run."""
+        return self.staging / f"{check_name(server)}.{check_sha256(identity)}"
+
     def blob(self, digest: str) -> Path:
         """Return where the artifact with this sha256 lies."""
         return self.blobs / check_sha256(digest)
@@ -111,6 +122,11 @@ def staging_owner(entry: str) -> str | None:
     """Return the server whose run made an entry of ``.staging/``, None if it is not ours."""
     server, dot, random = entry.rpartition(".")
     return server if dot and _HASH.fullmatch(random) else None
+
+
+def is_download(entry: str) -> bool:
+    """Tell whether an entry of ``.staging/`` is a download that outlives its run."""
+    return staging_owner(entry) is not None and is_blob_name(entry.rpartition(".")[2])
 
 
 def check_sha256(digest: str) -> str:

@@ -28,6 +28,8 @@ class SourceRef:
     uri: str
     sha256: str | None = None
     """Expected digest of a single file, 64 lower-case hex digits; None accepts what arrives."""
+    secret: str | None = None
+    """Name of the Secret with the credentials; no part of what is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Manifest:
     """Digests of revisions that must survive, since pods may start from them; or LINKS."""
     remove: bool = False
     """The server goes away: take its links and its generations off the claim."""
+    settings: str = ""
+    """Hash of how artifacts are fetched: with other settings, what failed is tried again."""
 
     def __post_init__(self) -> None:
         generations = tuple(sorted(self.generations, key=lambda each: (each.object, each.hash)))
@@ -106,11 +110,14 @@ class Manifest:
 
     def content_digest(self) -> str:
         """Return the short hex digest of all of it."""
-        return _short_digest(self.to_json())
+        return short_digest(self.to_json())
 
     def to_json(self) -> str:
         """Return the canonical JSON text."""
-        return canonical_json(asdict(self))
+        data = _plain(self)
+        if not self.settings:
+            del data["settings"]
+        return canonical_json(data)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -133,6 +140,7 @@ class Manifest:
                 immutable=bool(data.get("immutable", False)),
                 keep_revisions=tuple(map(_string, data.get("keep_revisions", ()))),
                 remove=bool(data.get("remove", False)),
+                settings=_string(data.get("settings", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a repository manifest: {error!r}") from error
@@ -149,12 +157,15 @@ def generation_hash(
         versions: The version folders.
 
     """
-    return _short_digest(
+    return short_digest(
         canonical_json(
             {
                 "config": config,
                 "files": dict(files),
-                "versions": [asdict(each) for each in _by_version(versions)],
+                "versions": [
+                    _plain(replace(each, source=each.source and replace(each.source, secret=None)))
+                    for each in _by_version(versions)
+                ],
             }
         )
     )
@@ -163,7 +174,7 @@ def generation_hash(
 def revision_digest(links: Iterable[Link]) -> str:
     """Return the name of the revision that holds exactly these links."""
     named = sorted([link.model, link.object, link.hash] for link in links)
-    return _short_digest(canonical_json(named))
+    return short_digest(canonical_json(named))
 
 
 def canonical_json(value: Any) -> str:
@@ -171,7 +182,20 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _short_digest(text: str) -> str:
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass as plain data.
+
+    A source without a Secret looks as it did before there were any: its hash stays what it was.
+    """
+
+    def without_secret(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: each for key, each in items if not (key == "secret" and each is None)}
+
+    return asdict(value, dict_factory=without_secret)
+
+
+def short_digest(text: str) -> str:
+    """Return a hash for names and comparisons."""
     return sha256(text.encode("ascii")).hexdigest()[:HASH_LENGTH]
 
 
@@ -199,8 +223,12 @@ def _read_version(data: Mapping[str, Any]) -> VersionContent:
 
 
 def _read_source(data: Mapping[str, Any]) -> SourceRef:
-    digest = data.get("sha256")
-    return SourceRef(_string(data["uri"]), None if digest is None else _string(digest))
+    digest, secret = data.get("sha256"), data.get("secret")
+    return SourceRef(
+        _string(data["uri"]),
+        None if digest is None else _string(digest),
+        None if secret is None else _string(secret),
+    )
 
 
 def _read_files(data: Mapping[str, Any]) -> dict[str, str]:

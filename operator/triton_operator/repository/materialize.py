@@ -17,6 +17,7 @@ from triton_operator.repository import disk
 from triton_operator.repository.artifacts import Artifact, read_record
 from triton_operator.repository.blobs import Blobs
 from triton_operator.repository.copying import Copying
+from triton_operator.repository.downloads import Downloads, Limits
 from triton_operator.repository.generations import Generations
 from triton_operator.repository.integrity import Checksums
 from triton_operator.repository.layout import Layout, check_name, read_link_target
@@ -28,6 +29,7 @@ from triton_operator.repository.links import (
 )
 from triton_operator.repository.manifest import LINKS, Link, Manifest, revision_digest
 from triton_operator.repository.outcome import Event, Failure, Outcome
+from triton_operator.repository.partial import remove_downloads
 from triton_operator.repository.prune import prune, remove_server, sweep_staging
 from triton_operator.repository.sources import (
     GenerationMissingError,
@@ -48,6 +50,7 @@ def materialize(
     sources: Sources,
     report: Callable[[Event], None],
     *,
+    limits: Limits | None = None,
     clock: Callable[[], float] = time.time,
     repair: bool = False,
 ) -> Outcome:
@@ -60,7 +63,8 @@ def materialize(
         root: The claim's folder.
         manifest: One server's part of it.
         sources: Where artifacts come from.
-        report: Told of everything that happens, as it happens.
+        report: Told of everything that happens, as it happens; by one thread at a time.
+        limits: What it may take of the network.
         clock: Seconds since the epoch, compared with the age of files.
         repair: Whether to read what is there, instead of trusting in names, and mend it.
 
@@ -81,8 +85,11 @@ def materialize(
         report(event)
 
     copying = Copying(tell)
-    blobs = Blobs(layout, staging, sources, copying, checksums=checksums)
-    generations = Generations(layout, staging, sources, blobs, report=copying, checksums=checksums)
+    downloads = Downloads(sources, limits or Limits())
+    blobs = Blobs(layout, staging, downloads, copying, checksums=checksums)
+    generations = Generations(
+        layout, staging, blobs, downloads, report=copying, checksums=checksums
+    )
     run = _Run(layout, manifest, staging, generations, tell)
     problem = None
     try:
@@ -93,11 +100,13 @@ def materialize(
             run.build_and_publish()
             run.unlink()
             prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
+            remove_downloads(layout, manifest.server, keep=blobs.unfinished)
     except OSError as error:
         free = disk.free_bytes(layout.root)
         problem = Failure.of(write_error(error, "the claim", needed=None, free=free))
         report(Event("failed", reason=problem.reason, message=problem.message))
     finally:
+        downloads.stop()
         staging.close()
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository import disk
-from triton_operator.repository.layout import Layout, check_name, is_blob_name, staging_owner
+from triton_operator.repository.layout import (
+    Layout,
+    check_name,
+    is_blob_name,
+    is_download,
+    staging_owner,
+)
 from triton_operator.repository.links import (
     GenerationRef,
     linked_generations,
@@ -26,7 +32,8 @@ from triton_operator.repository.outcome import Event
 BLOB_GRACE_SECONDS = 3600.0
 """A blob that nothing links to may be another run's, on its way into a generation."""
 STAGING_GRACE_SECONDS = 86400.0
-"""A folder in ``.staging`` this long untouched belongs to a run that was killed."""
+"""A folder in ``.staging`` this long untouched belongs to a run that was killed, and a download
+that nobody went on with is not waited for any longer."""
 OWN_STAGING_GRACE_SECONDS = 3600.0
 """The same for runs of the same server, of which there is hardly ever more than one."""
 
@@ -72,7 +79,8 @@ def sweep_staging(
             continue
         links = _links_left(Path(entry.path)) if owner == server else {}
         unlinked |= set(links.values())
-        grace = OWN_STAGING_GRACE_SECONDS if owner == server else STAGING_GRACE_SECONDS
+        own_run = owner == server and not is_download(entry.name)
+        grace = OWN_STAGING_GRACE_SECONDS if own_run else STAGING_GRACE_SECONDS
         if _newest(Path(entry.path)) < now - grace:
             for link in links:
                 with suppress(FileNotFoundError):
@@ -111,6 +119,7 @@ def remove_server(
     others = any(each.exists() for each in (*shared, layout.staging))
     _prune_blobs(layout, orphans, report, now - BLOB_GRACE_SECONDS if others else None)
     disk.remove_folder_if_empty(layout.blobs)
+    disk.remove_folder_if_empty(layout.index)
     if layout.root.is_dir():
         disk.flush_folder(layout.root)
 
@@ -179,13 +188,22 @@ def _prune_blobs(
         age_allows = before is None or max(status.st_mtime, status.st_ctime) < before
         if status.st_nlink == 1 and (entry.name in orphans or age_allows):
             candidates.append(entry)
-    if not candidates:
+    if not candidates and before is not None:
         return
     used = _blobs_behind_symlinks(layout)
     for entry in candidates:
         if entry.name not in used:
             Path(entry.path).unlink(missing_ok=True)
             report(Event("pruned", path=f"blobs/{entry.name}"))
+    _prune_index(layout)
+
+
+def _prune_index(layout: Layout) -> None:
+    """Remove the index's links to blobs that are gone."""
+    for entry in disk.list_folder(layout.index):
+        link = Path(entry.path)
+        if is_blob_name(entry.name) and entry.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)
 
 
 def _named(manifest: Manifest) -> set[GenerationRef]:

@@ -7,16 +7,22 @@
   - ChecksumMismatchError      the content is not what was asked for
   - GenerationMissingError     a link asks for what is neither on the claim nor in the manifest
   - SourceUnreachableError     ┐
+    + SourceChangedError       │ what was fetched so far is worth nothing
   - InsufficientSpaceError     ├ transient: the operator soon tries again
   - WriteFailedError           ┘
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import ClassVar, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from triton_operator.errors import OperatorError, TransientError
+from triton_operator.errors import InvalidSpecError, OperatorError, TransientError
+from triton_operator.repository.layout import check_name
+from triton_operator.repository.manifest import SourceRef, canonical_json
 from triton_operator.repository.permission import explain_refusal
 
 
@@ -62,6 +68,10 @@ class SourceUnreachableError(SyncError, TransientError):
     reason = "SourceUnreachable"
 
 
+class SourceChangedError(SourceUnreachableError):
+    """The file is not the one that was listed, so its parts do not belong together."""
+
+
 class InsufficientSpaceError(SyncError, TransientError):
     """The claim is full."""
 
@@ -81,45 +91,78 @@ TRANSIENT_REASONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source."""
+    """One file of a source, as it was when it was listed."""
 
     uri: str
     path: str
     """Relative to the version folder."""
     size: int | None = None
     """Bytes, where the source says so before it is read."""
-
-
-class Sink(Protocol):
-    """Where a source writes one file's content; its errors are not the source's to handle."""
+    validator: str = ""
+    """Another one whenever the content is: an entity tag, a date. Empty: the source has none."""
+    sha256: str | None = None
+    """Digest of the content, where the source knows it."""
+    ranges: bool = False
+    """Whether any part can be asked for."""
+    store: str = ""
+    """Which of several stores with the same uris it is in."""
+    secret: str | None = None
+    """Name of the Secret with the credentials."""
 
     @property
-    def position(self) -> int:
-        """Bytes written so far; a source that can resume goes on from here."""
-
-    def expect(self, size: int) -> None:
-        """Say how long the whole file will be, once that is known."""
-
-    def write(self, chunk: bytes) -> None:
-        """Append."""
-
-    def restart(self) -> None:
-        """Forget everything written; the source begins anew."""
+    def identity(self) -> str | None:
+        """Hash of what stands for this very content; None if nothing does."""
+        if not self.validator:
+            return None
+        known = [self.uri, self.store, self.validator, self.size]
+        return sha256(canonical_json(known).encode()).hexdigest()
 
 
 class Sources(Protocol):
-    """Reads artifacts. Both methods raise :class:`SyncError`, naming the uri and the mend."""
+    """Reads artifacts. All methods raise :class:`SyncError`, naming the uri and the mend.
 
-    def list_files(self, uri: str) -> tuple[SourceFile, ...]:
+    Called from several threads.
+    """
+
+    def list_files(self, source: SourceRef) -> tuple[SourceFile, ...]:
         """Return the one file that a uri names, or all files of the folder."""
 
-    def fetch(self, file: SourceFile, sink: Sink) -> None:
-        """Write a file's whole content into the sink."""
+    def read(
+        self, file: SourceFile, start: int, stop: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a file from ``start`` up to ``stop`` (None: its end), in pieces of any size.
+
+        Parts are asked for only where ``file.ranges`` allows it.
+
+        Raises:
+            SourceChangedError: it is not the file that was listed any more.
+
+        """
+
+
+def file_name(uri: str) -> str:
+    """Return the name that the file of a uri gets.
+
+    Raises:
+        InvalidSourceError: it has none, or none that may become a path.
+
+    """
+    try:
+        path = urlsplit(uri).path if is_web(uri) else uri
+        name = path.rpartition("/")[2]
+        return check_name(unquote(name) if is_web(uri) else name)
+    except (ValueError, InvalidSpecError) as error:
+        raise InvalidSourceError(f"{public_uri(uri)} names no file: {error}") from error
+
+
+def is_web(uri: str) -> bool:
+    """Tell whether a uri is an address on the web, which may hold credentials."""
+    return uri.startswith(("http://", "https://"))
 
 
 def public_uri(uri: str) -> str:
     """Return a uri that can be shown: without the credentials of signed and personal ones."""
-    if not uri.startswith(("http://", "https://")):
+    if not is_web(uri):
         return uri
     try:
         parts = urlsplit(uri)

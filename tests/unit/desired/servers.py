@@ -85,7 +85,12 @@ class Case:
         records = [ModelRecord.parse(body) for body in self.models]
         name = self.server.metadata.name
         plans = plan_models(judge_models(self.server, records), name)
-        return build_manifest(name, plans, immutable=self.server.spec.model_updates == "Rollout")
+        return build_manifest(
+            name,
+            plans,
+            self.server.spec.repository.sync,
+            immutable=self.server.spec.model_updates == "Rollout",
+        )
 
     @property
     def repository(self) -> str:

@@ -28,7 +28,7 @@ from triton_operator.desired.deployment import build_deployment, template_revisi
 from triton_operator.desired.metadata import ChildNames, build_selector
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.quantity import parse_quantity, quantity_bytes
-from triton_operator.desired.sync_job import source_claims
+from triton_operator.desired.sync_mounts import source_claims
 from triton_operator.observed import Pod, Workload
 from triton_operator.repository.manifest import Manifest
 

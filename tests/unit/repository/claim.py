@@ -1,10 +1,12 @@
 """A claim on the test's disk, with what the tests ask of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from triton_operator.repository.downloads import Limits
 from triton_operator.repository.layout import RECORD_FILE
 from triton_operator.repository.manifest import (
     Generation,
@@ -16,7 +18,7 @@ from triton_operator.repository.manifest import (
 )
 from triton_operator.repository.materialize import materialize
 from triton_operator.repository.outcome import Event, Outcome
-from triton_operator.repository.sources import Sink, SourceFile, SourceNotFoundError, SyncError
+from triton_operator.repository.sources import SourceFile, SourceNotFoundError, SyncError
 
 Content = bytes | Mapping[str, bytes] | SyncError
 
@@ -28,15 +30,17 @@ class MemorySources:
         self.artifacts = dict(artifacts)
         self.fetched: list[str] = []
 
-    def list_files(self, uri: str) -> tuple[SourceFile, ...]:
+    def list_files(self, source: SourceRef) -> tuple[SourceFile, ...]:
+        uri = source.uri
         content = self.artifacts.get(uri, b"")
         if isinstance(content, Mapping):
             return tuple(SourceFile(f"{uri}{path}", path, len(content[path])) for path in content)
         return (SourceFile(uri, uri.rpartition("/")[2]),)
 
-    def fetch(self, file: SourceFile, sink: Sink) -> None:
+    @contextmanager
+    def read(self, file: SourceFile, start: int, stop: int | None) -> Iterator[Iterator[bytes]]:
         self.fetched.append(file.uri)
-        sink.write(self._read(file))
+        yield iter([self._read(file)[start:stop]])
 
     def _read(self, file: SourceFile) -> bytes:
         folder = self.artifacts.get(file.uri.removesuffix(file.path))
@@ -58,7 +62,8 @@ class Claim:
     now: Callable[[], float] | None = None
 
     def sync(self, manifest: Manifest, *, repair: bool = False) -> Outcome:
-        options = {"repair": repair} | ({"clock": self.now} if self.now else {})
+        options = {"limits": Limits(attempts=1), "repair": repair}
+        options |= {"clock": self.now} if self.now else {}
         return materialize(self.root, manifest, self.sources, self.events.append, **options)
 
     def served(self, server: str = "vision") -> dict[str, str]:

@@ -90,7 +90,17 @@ def _on_every_change(tell: Callable[[str], None]) -> None:
         assert "r" in mode, "text is written where no test can tear it"
         return real_open(file, mode, *arguments, **options)
 
-    real_open = io.open
+    def torn_pwrite(descriptor: int, data: Any, offset: int) -> int:
+        tell("write")
+        half = len(data) // 2
+        if not half:
+            return real_pwrite(descriptor, data, offset)
+        real_pwrite(descriptor, data[:half], offset)
+        tell("torn write")
+        return half + real_pwrite(descriptor, data[half:], offset + half)
+
+    real_open, real_pwrite = io.open, os.pwrite
+    os.pwrite = torn_pwrite
     io.open = torn_open  # type: ignore[assignment]
     io.FileIO = Torn  # type: ignore[misc]
     os.fsync = lambda _: tell("fsync")
