@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from triton_operator.observed import Pod, Served
 from triton_operator.plan.events import Event
@@ -94,7 +95,7 @@ class Loader:
             left = until - asyncio.get_running_loop().time()
             done, late = await asyncio.wait([work.task for work in begun], timeout=max(0.0, left))
             for task in late:
-                task.add_done_callback(lambda _: self._wake(server))
+                task.add_done_callback(partial(self._ended, server))
             memory.reap()
             touched = {work.action.pod for work in begun if work.task in done}
             served = {**this.served, **await self.observe(touched, this.key)}
@@ -179,6 +180,10 @@ class Loader:
         return known
 
     # ---- what goes on ---------------------------------------------------------------------
+
+    def _ended(self, server: Key, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._wake(server)
 
     def _begin(self, server: Key, memory: Memory, this: Pass, action: Load | Unload) -> Work:
         memory.forget(action.pod)
