@@ -59,6 +59,7 @@ class Pod:
     crash: str = ""
     """How the container ended before it was started again; empty if it never failed."""
     crashed_at: datetime | None = None
+    restarts: int = 0
     finished: bool = False
     exit_code: int | None = None
     exit_reason: str = ""
@@ -119,6 +120,7 @@ class Pod:
             waiting=_reason_and_message(waiting) if waiting else "",
             crash=_crash(last) if crashed else "",
             crashed_at=parse_time(last.get("finishedAt")) if crashed else None,
+            restarts=container.get("restartCount", 0),
             finished=status.get("phase") in ("Succeeded", "Failed"),
             exit_code=ended.get("exitCode"),
             exit_reason=_reason_and_message(status) or ended.get("reason", ""),
@@ -130,6 +132,15 @@ class Pod:
     def is_crashing(self) -> bool:
         """Whether the server failed and has not come up since."""
         return bool(self.crash) and not self.ready and not self.terminating and not self.finished
+
+    @property
+    def is_crash_looping(self) -> bool:
+        """Whether the server failed more than once, and has not come up since.
+
+        The kubelet restarts it at once after the first failure, and waits after the next ones.
+        """
+        waits = self.waiting.startswith("CrashLoopBackOff")
+        return self.is_crashing and self.restarts + waits > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,9 @@ class TestEnsembles:
             chain("line", SERVER, "front", "back"),
         ]
 
-    def test_of_a_member_alone_that_does_not_fit(self, world: World) -> None:
+    def test_of_a_member_alone_that_does_not_fit(
+        self, world: World, figure: Callable[[str], None]
+    ) -> None:
         front, back, _ = self.parts("TYPE_FP64", 2, 20)
         with Load(world.service(SERVER), "line") as load:
             wait_load(load)
@@ -162,8 +164,11 @@ class TestEnsembles:
         assert "'line'" in held["message"]
         assert "TYPE_FP64[1]" in held["message"]
         assert "TYPE_FP32[1]" in held["message"]
-        assert not load.failed(), load.failed()[:3]
+        # Each pod has a moment between the first and the second member, but always its ensemble.
+        other = [each for each in load.failed() if "data-type" not in each.error]
+        assert not other, other[:3]
         assert set(load.values()) == {12.0, 23.0}
+        figure(f"two members of a serving ensemble change together: {load.summary()}")
 
     def test_of_a_member_that_triton_finds_not_to_fit(self, world: World) -> None:
         """Its config says nothing of its tensors: Triton completes it from the code."""

@@ -5,8 +5,8 @@ that failed while the old version keeps serving. A generation that no pod serves
 pod first; only when that pod proves it, the others follow.
 
 Members are loaded before their ensemble. Only where an ensemble serves and a member's tensors
-change with it, Triton is told to load the ensemble: it loads the members along and changes over in
-one moment, while a member loaded first would take the old ensemble away.
+change with it, Triton is told to load the ensemble: it loads the members along, each takes over
+when it is ready, and the ensemble stays; a member loaded alone would make Triton drop it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -180,7 +180,8 @@ def plan_models(
 
 def _suspect(plan: ModelPlan, pods: Mapping[Pod, Served | None]) -> Hold | None:
     """Return why a generation that no pod ever served is kept from pods that crash at start."""
-    crashing = [pod for pod, served in pods.items() if served is None and pod.is_crashing]
+    # Not after the first failure: a link must not go while the next start may be reading it.
+    crashing = [pod for pod, served in pods.items() if served is None and pod.is_crash_looping]
     if not crashing or plan.wanted is None or plan.wanted == plan.good or plan.refusal is not None:
         return None
     if any(
@@ -231,7 +232,7 @@ def build_manifest(server: str, plans: Iterable[ModelPlan], *, immutable: bool =
             plan.verdict.generation
             for plan in plans
             if isinstance(plan.verdict, Accepted)
-            and (plan.link == plan.wanted or plan.loading is not None)
+            and (plan.link == plan.wanted or plan.loading is not None or plan.hold is not None)
         ),
         links=tuple(links.values()),
         keep=tuple(

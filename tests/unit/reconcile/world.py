@@ -438,6 +438,8 @@ class World:
         repository = Pod.parse(pod).repository
         if process is None and claim.has(server, repository):
             process = Triton(server, claim, repository=repository)
+            if "crash" in pod["status"]:
+                pod["status"]["restarts"] = pod["status"].get("restarts", 0) + 1
             try:
                 process.start()
             except ServerKilledError:
@@ -467,7 +469,8 @@ class World:
 
     def _set_pod(self, pod: Body, state: Body, *, ready: bool) -> None:
         last = pod["status"].get("crash")
-        container = {"name": "triton", "state": state}
+        restarts = pod["status"].get("restarts", 0)
+        container = {"name": "triton", "state": state, "restartCount": restarts}
         pod["status"] |= {
             "ready": ready,
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
