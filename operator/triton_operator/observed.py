@@ -59,7 +59,6 @@ class Pod:
     crash: str = ""
     """How the container ended before it was started again; empty if it never failed."""
     crashed_at: datetime | None = None
-    restarts: int = 0
     finished: bool = False
     exit_code: int | None = None
     exit_reason: str = ""
@@ -120,7 +119,6 @@ class Pod:
             waiting=_reason_and_message(waiting) if waiting else "",
             crash=_crash(last) if crashed else "",
             crashed_at=parse_time(last.get("finishedAt")) if crashed else None,
-            restarts=container.get("restartCount", 0),
             finished=status.get("phase") in ("Succeeded", "Failed"),
             exit_code=ended.get("exitCode"),
             exit_reason=_reason_and_message(status) or ended.get("reason", ""),
