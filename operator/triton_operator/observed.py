@@ -26,6 +26,8 @@ _Status = TypeVar("_Status", TritonModelStatus, TritonServerStatus)
 COMPONENT_SERVER = "server"
 COMPONENT_SYNC = "sync"
 
+_SAID_LENGTH = 600
+
 READY = "READY"
 """Triton's word for a version that answers requests."""
 
@@ -54,6 +56,9 @@ class Pod:
     unschedulable_since: datetime | None = None
     waiting: str = ""
     """``Reason: message`` of a container that cannot start."""
+    crash: str = ""
+    """How the container ended before it was started again; empty if it never failed."""
+    crashed_at: datetime | None = None
     finished: bool = False
     exit_code: int | None = None
     exit_reason: str = ""
@@ -68,6 +73,7 @@ class Pod:
         meta, status = body["metadata"], body.get("status") or {}
         labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        component = labels.get(names.LABEL_COMPONENT, "")
         # Others may have put containers of theirs beside ours.
         container: Mapping[str, Any] = next(
             (
@@ -89,13 +95,15 @@ class Pod:
             ),
             {},
         )
+        last = ended or (container.get("lastState") or {}).get("terminated") or {}
+        crashed = component == COMPONENT_SERVER and last.get("exitCode", 0) != 0
         scheduled = conditions.get("PodScheduled", {})
         refused = scheduled.get("status") == "False"
         return cls(
             name=meta["name"],
             uid=meta.get("uid", ""),
             ip=status.get("podIP", ""),
-            component=labels.get(names.LABEL_COMPONENT, ""),
+            component=component,
             job=labels.get("batch.kubernetes.io/job-name", ""),
             revision=annotations.get(names.ANNOTATION_REVISION, ""),
             repository=annotations.get(names.ANNOTATION_REPOSITORY, LINKS),
@@ -109,12 +117,28 @@ class Pod:
             if refused
             else None,
             waiting=_reason_and_message(waiting) if waiting else "",
+            crash=_crash(last) if crashed else "",
+            crashed_at=parse_time(last.get("finishedAt")) if crashed else None,
             finished=status.get("phase") in ("Succeeded", "Failed"),
             exit_code=ended.get("exitCode"),
             exit_reason=_reason_and_message(status) or ended.get("reason", ""),
             termination_message=ended.get("message", ""),
             memory_limit=str(limits.get("memory", "")),
         )
+
+    @property
+    def is_crashing(self) -> bool:
+        """Whether the server failed and has not come up since."""
+        return bool(self.crash) and not self.ready and not self.terminating and not self.finished
+
+    @property
+    def is_crash_looping(self) -> bool:
+        """Whether the server failed more than once, and has not come up since.
+
+        The kubelet restarts it at once after the first failure, and waits after the next ones.
+        """
+        waits = self.waiting.startswith("CrashLoopBackOff")
+        return self.is_crashing and self.restarts + waits > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +297,14 @@ class ModelRecord:
         """
         return self.server_name != server and self.status.server == server
 
+    def good_on(self, server: str) -> str:
+        """Return the hash that was last seen served everywhere on a server under its name."""
+        status = self.status
+        here = status.server == server and (
+            self.spec is None or status.model_name == self.spec.model_name
+        )
+        return status.config_hash if here else ""
+
     @property
     def folder(self) -> str:
         """The name that clients use, which is the folder's name in the repository."""
@@ -360,6 +392,8 @@ class ServedModel:
     versions: tuple[ServedVersion, ...] = ()
     config_hash: str | None = None
     """The hash in the config that the pod serves now; None when it serves none of ours."""
+    tensors: str | None = None
+    """What it takes and gives, as ``tensors_of`` writes it; None when it is not known."""
 
     @property
     def ready_versions(self) -> tuple[int, ...]:
@@ -380,6 +414,12 @@ Served = Mapping[str, ServedModel]
 
 def _reason_and_message(value: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (value.get("reason", ""), value.get("message", ""))))
+
+
+def _crash(ended: Mapping[str, Any]) -> str:
+    reason, code = ended.get("reason", "Error"), ended["exitCode"]
+    said = " ".join(str(ended.get("message", "")).split())[-_SAID_LENGTH:]
+    return f"{reason}, exit code {code}" + (f", last words: …{said}" if said else "")
 
 
 def _number(value: str | None) -> int:

@@ -5,7 +5,7 @@ pod that leaves burn its whole exit budget.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from triton_operator.desired.control_key import HEADER
 from triton_operator.desired.service import HTTP_PORT
 from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import READY, Pod, Served, ServedModel, ServedVersion
-from triton_operator.repository.config_pbtxt import hash_of
+from triton_operator.repository.config_pbtxt import hash_of, tensors_in
 
 _QUESTION_SECONDS = 5.0
 _PARALLEL = 8
@@ -60,7 +60,8 @@ class TritonPods:
                 if not any(version.state == READY for version in found):
                     return ServedModel(found)
                 async with limit:
-                    return ServedModel(found, await _config_hash(pod, client, name))
+                    config = await _config(pod, client, name)
+                return ServedModel(found, hash_of(config), tensors_in(config))
 
             models = await asyncio.gather(*map(describe, versions))
             return dict(zip(versions, models, strict=True))
@@ -85,15 +86,16 @@ class TritonPods:
             await client.close()
 
 
-async def _config_hash(pod: Pod, client: InferenceServerClient, model: str) -> str | None:
+async def _config(pod: Pod, client: InferenceServerClient, model: str) -> Mapping[str, Any]:
+    """Return the config that a pod serves a model with; empty if it serves it no more."""
     try:
-        config = await _ask(pod, client.get_model_config, model)
+        config: Mapping[str, Any] = await _ask(pod, client.get_model_config, model)
     except ServerUnreachableError as error:
         if isinstance(error.__cause__, InferenceServerException):
             # Unloaded since the index was read.
-            return None
+            return {}
         raise
-    return hash_of(config)
+    return config
 
 
 async def _ask(pod: Pod, call: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kw: Any) -> T:

@@ -240,6 +240,8 @@ class LastFailure(Observed):
     """When it went wrong."""
     config_hash: str = ""
     """Hash of the config that it went wrong with."""
+    context_hash: str = ""
+    """Hash of the ensembles and members that it went wrong with."""
 
 
 class SyncProgress(Observed):

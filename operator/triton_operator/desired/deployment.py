@@ -196,6 +196,8 @@ def _build_container(
         ],
         "resources": _build_resources(server),
         "securityContext": build_container_security(),
+        # The last words of a server that crashes are in the pod's status, for ours to quote.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         # Ports open only after the start-up models are loaded: this probe alone may wait so long.
         "startupProbe": {
             **_http_get("/v2/health/live"),

@@ -35,9 +35,11 @@ class Operator:
         self._settings = settings
         self._mirror = Mirror()
         self._cluster = KubeCluster(api, self._mirror)
-        self._reconciler = ServerReconciler(self._cluster, TritonPods(), settings, _now)
-        self._assigner = ModelAssigner(self._cluster, _now)
         self._servers = WorkQueue("servers", self._reconcile)
+        self._reconciler = ServerReconciler(
+            self._cluster, TritonPods(), settings, _now, self._servers.wake
+        )
+        self._assigner = ModelAssigner(self._cluster, _now)
         self._models = WorkQueue("models", self._assign)
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -55,6 +57,7 @@ class Operator:
             self._refreshing.cancel()
         await self._models.stop()
         await self._servers.stop()
+        await self._reconciler.stop()
         await self._api.close()
 
     def loops(self) -> dict[str, int]:

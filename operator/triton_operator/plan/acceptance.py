@@ -10,7 +10,7 @@ from triton_operator.api.model import Source, TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import ModelRecord
-from triton_operator.plan.ensembles import check_ensemble, is_ensemble
+from triton_operator.plan.ensembles import check_ensemble, is_ensemble, members
 from triton_operator.repository.config_pbtxt import build_config, render, with_hash
 from triton_operator.repository.manifest import (
     MAX_GENERATIONS_BYTES,
@@ -20,6 +20,8 @@ from triton_operator.repository.manifest import (
     canonical_json,
     generation_hash,
 )
+
+_BREAKS_ENSEMBLE = "BreaksEnsemble"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def judge_models(server: TritonServer, records: Iterable[ModelRecord]) -> tuple[
     """Return the verdict on every model of a server, in the order of their creation."""
     ordered = sorted(records, key=lambda r: (str(r.meta.creation_timestamp), r.meta.name))
     alone = _refuse_large(_refuse_twins([_judge_alone(server, record) for record in ordered]))
-    verdicts: tuple[Verdict, ...] = tuple(alone)
+    verdicts: tuple[Verdict, ...] = tuple(_hold_breaking(alone, server.metadata.name))
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
         judged = tuple(_judge_ensemble(verdict, _configs(verdicts)) for verdict in verdicts)
@@ -71,7 +73,43 @@ def judge_leaving(record: ModelRecord) -> Verdict:
 
 
 def _configs(verdicts: Iterable[Verdict]) -> dict[str, ModelConfig]:
-    return {v.model.model_name: v.config for v in verdicts if isinstance(v, Accepted)}
+    found = {v.model.model_name: v.config for v in verdicts if isinstance(v, Accepted)}
+    # What is held back serves on with a config that nobody knows any more.
+    held = (v for v in verdicts if isinstance(v, Rejected) and v.reason == _BREAKS_ENSEMBLE)
+    return {**found, **{v.record.folder: ModelConfig() for v in held}}
+
+
+def _hold_breaking(verdicts: Sequence[Verdict], server: str) -> Iterator[Verdict]:
+    """Reject updates of members that would break an ensemble which serves and does not change.
+
+    Triton loads such a member, answers 200, and drops the ensemble.
+    """
+    configs = _configs(verdicts)
+    goods = {verdict.record.folder: verdict.record.good_on(server) for verdict in verdicts}
+    hashes = {v.record.folder: v.generation.hash for v in verdicts if isinstance(v, Accepted)}
+    changing = {name for name, hash_ in hashes.items() if goods[name] not in ("", hash_)}
+    broken: dict[str, str] = {}
+    for name, config in configs.items():
+        if not is_ensemble(config) or goods[name] != hashes[name]:
+            continue
+        mine = changing.intersection(members(config))
+        known = {**configs, **dict.fromkeys(mine, ModelConfig())}
+        if not mine or check_ensemble(name, known):
+            continue
+        alone = {m: check_ensemble(name, {**known, m: configs[m]}) for m in mine}
+        together = check_ensemble(name, configs)
+        for member, problem in alone.items():
+            if problem or (together and not any(alone.values())):
+                broken[member] = (
+                    f"it would break the ensemble {name!r}, which serves: {problem or together};"
+                    " change the ensemble together with it, in one push"
+                )
+    for verdict in verdicts:
+        problem = broken.get(verdict.record.folder)
+        if problem is None or not isinstance(verdict, Accepted):
+            yield verdict
+        else:
+            yield Rejected(verdict.record, _BREAKS_ENSEMBLE, problem)
 
 
 def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:

@@ -43,6 +43,18 @@ def members(config: ModelConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
 
 
+def all_members(name: str, configs: Mapping[str, ModelConfig]) -> frozenset[str]:
+    """Return what an ensemble calls, also through other ensembles; empty for other models."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        config = configs.get(waiting.pop())
+        new = set(members(config)) - found if config is not None else set()
+        found |= new
+        waiting += new
+    return frozenset(found)
+
+
 def check_ensemble(name: str, configs: Mapping[str, ModelConfig]) -> str | None:
     """Return why an ensemble cannot work among the models of its server, or None if it can."""
     return next(find_problems(name, configs), None)

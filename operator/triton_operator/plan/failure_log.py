@@ -46,6 +46,14 @@ def find_unfinished(log: str) -> tuple[str, ...] | None:
     return tuple(name for name in dict.fromkeys(begun) if name not in ended) if begun else None
 
 
+def find_misfit(log: str, ensemble: str) -> str | None:
+    """Return what Triton last logged about an ensemble that its members do not fit, or None."""
+    found = re.findall(
+        rf'^E\d{{4}} .*?"(.*\bin ensemble {re.escape(ensemble)},.*)"$', log, re.MULTILINE
+    )
+    return shorten(found[-1]) if found else None
+
+
 def shorten(message: str) -> str:
     """Return a message on one line that fits into a status; tracebacks end with the error."""
     message = " ".join(message.split()).rstrip("; ")

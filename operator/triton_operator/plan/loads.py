@@ -3,17 +3,27 @@
 A pod serves what its own config says and nothing else is believed: Triton answers 200 to a reload
 that failed while the old version keeps serving. A generation that no pod serves yet is tried on one
 pod first; only when that pod proves it, the others follow.
+
+Members are loaded before their ensemble. Only where an ensemble serves and a member's tensors
+change with it, Triton is told to load the ensemble: it loads the members along, each takes over
+when it is ready, and the ensemble stays; a member loaded alone would make Triton drop it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from triton_operator.observed import Pod, Served, ServedModel
-from triton_operator.plan.ensembles import load_order
+from triton_operator.plan.ensembles import all_members, load_order
 from triton_operator.plan.models import ModelPlan, linked
+from triton_operator.repository.config_pbtxt import tensors_of
 
-Attempt = tuple[str, str, str, str]
-"""Pod uid, start of its container, model and generation: what makes another try the same try."""
+Slot = tuple[str, str, str]
+"""Pod uid, start of its container, and model: there one action at a time can go on."""
+
+Attempt = tuple[str, str, str, str, str]
+"""A slot, generation and context: what makes another try the same try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +36,22 @@ class Load:
     hash: str
     first: bool
     """No pod serves this generation yet: a refusal is the generation's fault."""
+    context: str = ""
+    """Digest of the ensembles and members that it has to work with."""
+    along: tuple["Load", ...] = ()
+    """Members that Triton loads with this ensemble, as their folders have changed."""
+    due: bool = True
+    """False for an ensemble that is loaded only to bring its members."""
+
+    @property
+    def slot(self) -> Slot:
+        """Where it happens."""
+        return slot_of(self.pod, self.model)
 
     @property
     def attempt(self) -> Attempt:
         """What makes another try the same try."""
-        return (self.pod.uid, self.pod.started_at, self.model, self.hash)
+        return (*self.slot, self.hash, self.context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +60,11 @@ class Unload:
 
     pod: Pod
     model: str
+
+    @property
+    def slot(self) -> Slot:
+        """Where it happens."""
+        return slot_of(self.pod, self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,11 @@ class LoadStep:
 
     def __bool__(self) -> bool:
         return bool(self.loads or self.unloads)
+
+
+def slot_of(pod: Pod, model: str) -> Slot:
+    """Return where actions on a model of a pod happen; a container that starts anew is another."""
+    return (pod.uid, pod.started_at, model)
 
 
 def serves(served: Served, plan: ModelPlan) -> bool:
@@ -67,32 +98,108 @@ def plan_loads(
     *,
     unsynced: Collection[str],
     tried: Collection[Attempt],
+    busy: Collection[Slot] = (),
+    refused: Collection[str] = (),
+    one_by_one: bool = False,
 ) -> LoadStep:
     """Return the next step towards every pod serving every link; empty when there is none.
 
     ``pods`` are those that answered. ``unsynced`` are the objects whose link is not on the claim
-    yet. ``tried`` are the attempts that failed and are not to be repeated now.
+    yet, ``refused`` those whose linked generation is about to be taken back. ``tried`` are the
+    attempts that failed and are not to be repeated now, ``busy`` the slots where an action goes
+    on. With ``one_by_one`` at most one unproven generation is tried at a time, so that there is
+    no doubt which one a server died of.
     """
     links = linked(plans)
     unloads = tuple(
-        Unload(pod, name)
+        unload
         for pod, served in pods.items()
         for name, model in served.items()
         if name not in links and model.ready_versions
+        if (unload := Unload(pod, name)).slot not in busy
     )
     configs = {name: plan.config for name, plan in links.items() if plan.config is not None}
     unknown = tuple(name for name in links if name not in configs)
-    for level in (unknown, *load_order(configs)):
-        loads = tuple(
+    due = {
+        name: tuple(
             load
-            for name in level
-            if links[name].object not in unsynced
             for load in _plan_model(links[name], pods)
-            if load.attempt not in tried
+            if load.attempt not in tried and load.slot not in busy
         )
+        for level in (unknown, *load_order(configs))
+        for name in level
+        if links[name].object not in unsynced and links[name].object not in refused
+    }
+    missing = {name for name, plan in links.items() if plan.object in unsynced}
+    moving = {model for _, _, model in busy}
+    carriers, carried = _find_carriers(links, due, configs, pods, {*moving, *missing})
+    others = _in_turn(due, configs, {*moving, *missing}, {*carried, *(c.slot for c in carriers)})
+    loads = (*carriers, *others)
+    if one_by_one:
+        proven = [load for load in loads if not load.first]
+        unproven = [load for load in loads if load.first]
+        loads = (*proven, *(unproven[:1] if not moving else ()))
+    return LoadStep(loads, unloads)
+
+
+def _in_turn(
+    due: Mapping[str, tuple[Load, ...]],
+    configs: Mapping[str, ModelConfig],
+    moving: Collection[str],
+    carried: Collection[Slot],
+) -> Iterator[Load]:
+    """Yield the loads whose turn it is; ``due`` has members before what calls them."""
+    coming = set(moving)
+    for name, loads in due.items():
+        if not all_members(name, configs) & coming:
+            yield from (load for load in loads if load.slot not in carried)
         if loads:
-            return LoadStep(loads, unloads)
-    return LoadStep((), unloads)
+            coming.add(name)
+
+
+def _find_carriers(
+    links: Mapping[str, ModelPlan],
+    due: Mapping[str, tuple[Load, ...]],
+    configs: Mapping[str, ModelConfig],
+    pods: Mapping[Pod, Served],
+    moving: Collection[str],
+) -> tuple[list[Load], set[Slot]]:
+    """Return the ensembles to load with their members along, and what is not to be loaded alone.
+
+    These are ensembles that serve, and of which a member takes or gives other tensors from now on.
+    """
+    carriers: list[Load] = []
+    carried: set[Slot] = set()
+    above_first = [name for level in reversed(load_order(configs)) for name in level]
+    for name in above_first:
+        below = all_members(name, configs)
+        for pod, served in pods.items():
+            along = tuple(
+                load
+                for member in sorted(below)
+                for load in due.get(member, ())
+                if load.pod == pod and load.slot not in carried
+            )
+            live = served.get(name, ServedModel()).ready_versions
+            if not live or not any(_is_reshaped(load, configs, served) for load in along):
+                continue
+            carried.update(load.slot for load in along)
+            own = next((load for load in due.get(name, ()) if load.pod == pod), None)
+            if own is None and serves(served, links[name]):
+                plan = links[name]
+                own = Load(pod, name, plan.object, str(plan.link), False, plan.context, due=False)
+            if own is not None and not {name, *below} & set(moving):
+                first = own.first or any(load.first for load in along)
+                carriers.append(replace(own, along=along, first=first))
+    return carriers, carried
+
+
+def _is_reshaped(load: Load, configs: Mapping[str, ModelConfig], served: Served) -> bool:
+    """Return whether a model takes or gives other tensors by its new config than it does now."""
+    before, config = served.get(load.model, ServedModel()).tensors, configs.get(load.model)
+    if before is None or config is None or not (config.input or config.output):
+        return False
+    return before != tensors_of(config)
 
 
 def _plan_model(plan: ModelPlan, pods: Mapping[Pod, Served]) -> tuple[Load, ...]:
@@ -104,6 +211,6 @@ def _plan_model(plan: ModelPlan, pods: Mapping[Pod, Served]) -> tuple[Load, ...]
         key=lambda pod: (not pod.ready, pod.name),
     )
     return tuple(
-        Load(pod, plan.folder, plan.object, plan.link, first=not proven)
+        Load(pod, plan.folder, plan.object, plan.link, first=not proven, context=plan.context)
         for pod in (behind if proven else behind[:1])
     )

@@ -95,7 +95,9 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         for pod, served in seen.pods.items()
         if pod.ready and not pod.terminating
     )
-    everywhere = bool(current) and len(serving) == len(current)
+    # What is about to be taken back is served nowhere, whatever a pod says.
+    refused = plan.object in seen.refusals
+    everywhere = bool(current) and len(serving) == len(current) and not refused
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
     synced = _synced(plan, seen, kept, everywhere=everywhere)
@@ -113,7 +115,8 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         else _Finding(ConditionType.READY, False, ready.reason, ready.message),
     )
     good = plan.link if everywhere and plan.link else plan.good
-    return TritonModelStatus(
+    moving = before.server not in ("", seen.server) and not up_to_date
+    status = TritonModelStatus(
         observed_generation=plan.record.meta.generation,
         conditions=_date(plan.record, findings, now),
         model_name=plan.folder,
@@ -131,6 +134,19 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         sync=None if synced.good else find_progress(plan, seen.sync),
         artifacts=find_artifacts(plan, seen.sync),
     )
+    return _keep_old_server(status, before) if moving else status
+
+
+def _keep_old_server(status: TritonModelStatus, before: TritonModelStatus) -> TritonModelStatus:
+    """Return a status that leaves a model to the server which serves it until this one does.
+
+    That server goes by these fields: what it serves, and that it has to.
+    """
+    kept = {
+        name: getattr(before, name)
+        for name in ("server", "model_name", "config_hash", "versions", "urls")
+    }
+    return status.model_copy(update=kept)
 
 
 def report_unserved(
@@ -203,6 +219,8 @@ def _loaded(
     if failure is not None:
         message = f"{serving} of {current} ready pods serve it: {failure.message}"
         return _Finding(ConditionType.LOADED, False, "LoadFailed", message)
+    if plan.hold is not None:
+        return _Finding(ConditionType.LOADED, False, plan.hold.reason, plan.hold.message)
     if not current:
         message = seen.blocked or (
             f"new pods are starting; {seen.older} of an older revision serve on"
@@ -224,7 +242,11 @@ def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | 
     if refusal is None or plan.wanted is None:
         return None
     failure = LastFailure(
-        reason=refusal.reason, message=refusal.message, time=now, config_hash=plan.wanted
+        reason=refusal.reason,
+        message=refusal.message,
+        time=now,
+        config_hash=plan.wanted,
+        context_hash=plan.context,
     )
     return _dated(plan, failure)
 

@@ -5,21 +5,36 @@ one is the last that every pod was seen to serve. A wanted generation that a pod
 linked while there is a good one: pods that start later must find what works.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from triton_operator.api.model import LastFailure
 from triton_operator.api.sync import SyncOptions
-from triton_operator.observed import ModelRecord, ServerRecord
+from triton_operator.observed import ModelRecord, Pod, Served, ServedModel, ServerRecord
 from triton_operator.plan.acceptance import Accepted, Verdict
-from triton_operator.plan.ensembles import is_ensemble
+from triton_operator.plan.ensembles import all_members, is_ensemble, load_order, members
 from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
 
 LOAD_FAILED = "LoadFailed"
 SERVER_DIED = "ServerDied"
+LOAD_TIMED_OUT = "LoadTimedOut"
+BREAKS_ENSEMBLE = "BreaksEnsemble"
 """Reasons of a refusal."""
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a wanted generation is not linked although no pod has refused it."""
+
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +46,15 @@ class ModelPlan:
     """Hash of the generation that was last seen served everywhere on this server."""
     refusal: LastFailure | None = None
     """Why a pod refused the wanted generation, if one did."""
-    left_out_for: frozenset[str] = frozenset({SERVER_DIED})
+    left_out_for: frozenset[str] = frozenset({SERVER_DIED, LOAD_TIMED_OUT})
     """Reasons for which a refused generation has no link where there is nothing to go back to."""
     held: bool = False
     """What is good stays linked for now, whatever is wanted."""
+    context: str = ""
+    """Digest of the members that it calls and the ensembles that call it; empty for loners."""
+    loading: str | None = None
+    """Hash of the generation that a pod is loading: its link must not move under it."""
+    hold: Hold | None = None
 
     @property
     def record(self) -> ModelRecord:
@@ -61,6 +81,10 @@ class ModelPlan:
     @property
     def link(self) -> str | None:
         """Hash of the generation that the repository should link to; None for no link."""
+        if self.loading is not None:
+            return self.loading
+        if self.hold is not None:
+            return self.good
         return self.link_if_refused(self.refusal.reason if self.refusal is not None else None)
 
     def link_if_refused(self, reason: str | None) -> str | None:
@@ -80,6 +104,13 @@ class ModelPlan:
         if isinstance(self.verdict, Accepted) and self.link == self.wanted:
             return self.verdict.config
         return None
+
+    def may_call(self, model: str) -> bool:
+        """Return whether the linked generation may be an ensemble that calls a model."""
+        if self.link is None or model == self.folder:
+            return False
+        # Of an older generation nobody knows.
+        return self.config is None or model in members(self.config)
 
     @property
     def expected_versions(self) -> tuple[int, ...]:
@@ -102,22 +133,94 @@ class ModelPlan:
 
 
 def plan_models(
-    verdicts: Iterable[Verdict], server: str, *, immutable: bool = False, held: bool = False
+    verdicts: Iterable[Verdict],
+    server: str,
+    *,
+    immutable: bool = False,
+    held: bool = False,
+    pods: Mapping[Pod, Served | None] = _NOTHING,
+    loading: Mapping[str, str] = _NOTHING,
 ) -> tuple[ModelPlan, ...]:
     """Return where each model stands, from its verdict and what its status remembers.
 
     ``immutable`` pods all come up or none does: a refused generation must not keep the other
     models from changing. Models are ``held`` while their pods change over to another mode.
+    ``pods`` are the server's with what they serve, None for one that does not answer; ``loading``
+    has the hash of what a pod loads now, by object.
     """
     verdicts = tuple(verdicts)
-    left_out = {SERVER_DIED}
+    left_out = {SERVER_DIED, LOAD_TIMED_OUT}
     if immutable:
         # On its own, it is tried again each time that Kubernetes restarts its pod.
         left_out = {LOAD_FAILED, SERVER_DIED} if len(verdicts) > 1 else set()
-    return tuple(
-        replace(_plan_model(verdict, server), left_out_for=frozenset(left_out), held=held)
+    plans = {
+        verdict.record.meta.name: replace(
+            _plan_model(verdict, server),
+            left_out_for=frozenset(left_out),
+            held=held,
+            loading=loading.get(verdict.record.meta.name),
+        )
         for verdict in verdicts
+    }
+    for name, plan in plans.items():
+        plans[name] = replace(plan, hold=_suspect(plan, pods))
+    by_folder = {plan.folder: name for name, plan in plans.items()}
+    configs = {
+        plan.folder: plan.verdict.config
+        for plan in plans.values()
+        if isinstance(plan.verdict, Accepted)
+    }
+    for folder in (each for level in load_order(configs) for each in level):
+        name = by_folder[folder]
+        below = [plans[by_folder[m]] for m in sorted(all_members(folder, configs) & set(by_folder))]
+        above = [plans[by_folder[e]] for e in sorted(configs) if folder in all_members(e, configs)]
+        if below or above:
+            plans[name] = _plan_together(plans[name], below, above)
+    return tuple(plans.values())
+
+
+def _suspect(plan: ModelPlan, pods: Mapping[Pod, Served | None]) -> Hold | None:
+    """Return why a generation that no pod ever served is kept from pods that crash at start."""
+    # Not after the first failure: a link must not go while the next start may be reading it.
+    crashing = [pod for pod, served in pods.items() if served is None and pod.is_crash_looping]
+    if not crashing or plan.wanted is None or plan.wanted == plan.good or plan.refusal is not None:
+        return None
+    if any(
+        served is not None and served.get(plan.folder, ServedModel()).config_hash == plan.wanted
+        for served in pods.values()
+    ):
+        return None
+    message = (
+        f"pod {crashing[0].name} crashes while it starts ({crashing[0].crash}), and no pod has"
+        " served this generation yet: it is kept from it until the pod runs, and then loaded alone"
     )
+    return Hold("ServerCrashing", message)
+
+
+def _plan_together(
+    plan: ModelPlan, below: Sequence[ModelPlan], above: Sequence[ModelPlan]
+) -> ModelPlan:
+    """Return the plan of a model among the plans of what it calls and of what calls it.
+
+    What was refused together with others is tried again with other ones. An ensemble that serves
+    stays as it is while a member's wanted generation is not served: Triton would drop both the new
+    ensemble and the old one where they do not fit.
+    """
+    others = [f"{each.folder}={each.link}" for each in below]
+    others += [f"{each.folder}={each.wanted}" for each in above]
+    context = hashlib.sha256(" ".join(others).encode()).hexdigest()[:10]
+    refusal, hold = plan.refusal, plan.hold
+    depends = bool(below) or (refusal is not None and refusal.reason == BREAKS_ENSEMBLE)
+    if refusal is not None and depends and refusal.context_hash not in ("", context):
+        refusal = None
+    late = [each for each in below if each.wanted is not None and each.link != each.wanted]
+    if late and plan.good not in (None, plan.wanted) and hold is None:
+        message = (
+            f"it waits for its member {late[0].folder!r}, whose present spec is not served;"
+            f" mend that. Generation {plan.good} keeps serving"
+        )
+        hold = Hold("WaitingForMember", message)
+    return replace(plan, context=context, refusal=refusal, hold=hold)
 
 
 def build_manifest(
@@ -136,7 +239,8 @@ def build_manifest(
         generations=tuple(
             plan.verdict.generation
             for plan in plans
-            if isinstance(plan.verdict, Accepted) and plan.link == plan.wanted
+            if isinstance(plan.verdict, Accepted)
+            and (plan.link == plan.wanted or plan.loading is not None or plan.hold is not None)
         ),
         links=tuple(links.values()),
         keep=tuple(

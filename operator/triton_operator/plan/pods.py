@@ -24,6 +24,7 @@ def explain_waiting(pods: Iterable[Pod], *, now: datetime) -> str:
     pods = tuple(pods)
     said = (
         *(pod.unschedulable for pod in pods if is_unschedulable(pod, now=now)),
+        *(f"pod {pod.name} crashes: {pod.crash}" for pod in pods if pod.is_crashing),
         *(pod.waiting for pod in pods if not pod.waiting.startswith(_PASSING)),
     )
     return next(filter(None, said), "")

@@ -1,232 +1,257 @@
-"""Loading: from what pods serve to what they should serve, one careful step at a time."""
+"""Loading: from what pods serve to what they should serve, one careful step at a time.
+
+Loads run beside the passes, since a big model takes minutes and its neighbours must not wait for
+it. A pass starts what is due, waits a moment for it, and ends; a load that ends later wakes its
+server. What goes on is known to this process only: the next one starts from what pods say.
+"""
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
-from triton_operator.errors import OperatorError, ServerUnreachableError
-from triton_operator.observed import Pod, Served, ServedModel
-from triton_operator.plan.failure_log import find_load_error, shorten
-from triton_operator.plan.loads import Attempt, Load, LoadStep, plan_loads, serves
+from triton_operator.observed import Pod, Served
+from triton_operator.plan.events import Event
+from triton_operator.plan.loads import Attempt, Load, LoadStep, Slot, Unload, plan_loads, serves
 from triton_operator.plan.model_status import Refusal
-from triton_operator.plan.models import LOAD_FAILED, SERVER_DIED
+from triton_operator.plan.models import BREAKS_ENSEMBLE, LOAD_FAILED, LOAD_TIMED_OUT, SERVER_DIED
+from triton_operator.plan.stuck import find_stuck, may_replace
 from triton_operator.plan.sync import SyncState
-from triton_operator.ports import Clock, Cluster, ModelServers
+from triton_operator.ports import Clock, Cluster, Key, ModelServers
+from triton_operator.reconcile.attempt import Attempts, Errand
+from triton_operator.reconcile.memory import Memory, Work
 from triton_operator.reconcile.reporter import Reporter
 from triton_operator.reconcile.state import Pass
 from triton_operator.repository.manifest import LINKS
 
 _PATIENCE_SECONDS = 2.0
-"""How long a load may take before the status says that it is going on."""
+"""How long a pass waits for what it started."""
 _UNCLEAR_SECONDS = 10.0
 """When a load is tried again that ended nobody knows how."""
-_BLAME_SECONDS, _BLAME_TRIES = 0.5, 20
-"""How often, and how long apart, to look whether the kubelet has seen a server die."""
 _RETRY_SECONDS = 300.0
 """When a load that failed is tried again although nothing changed."""
+_CAREFUL_SECONDS = 1800.0
+"""How long after a crash unproven generations are loaded one by one."""
 
 
 class Loader:
-    """Makes the pods of a server serve what its repository links to."""
+    """Makes the pods of servers serve what their repositories link to."""
 
     def __init__(
-        self, cluster: Cluster, triton: ModelServers, reporter: Reporter, clock: Clock
+        self,
+        cluster: Cluster,
+        triton: ModelServers,
+        reporter: Reporter,
+        clock: Clock,
+        wake: Callable[[Key], None],
     ) -> None:
         self._cluster = cluster
-        self._triton = triton
+        self._attempts = Attempts(cluster, triton, clock)
         self._reporter = reporter
         self._now = clock
-        self._reloaded: dict[str, tuple[str, frozenset[Attempt]]] = {}
-        """The last repair of each server, and which loads of what it mended were made."""
+        self._wake = wake
         self._tried: dict[Attempt, tuple[datetime, Refusal | None]] = {}
+        self._memories: dict[Key, Memory] = defaultdict(Memory)
 
-    async def observe(self, pods: tuple[Pod, ...], key: str) -> dict[Pod, Served | None]:
+    def loading(self, server: Key) -> Mapping[str, str]:
+        """Return the hash of what pods of a server load now, by object."""
+        loads = self._memories[server].loads()
+        return {each.object: each.hash for load in loads for each in (load, *load.along)}
+
+    def cancel(self, server: Key) -> list[asyncio.Task[None]]:
+        """Give up everything that goes on for a server that is to go."""
+        return self._memories.pop(server, Memory()).cancel()
+
+    async def stop(self) -> None:
+        """Give up everything: the process ends."""
+        tasks = [task for server in list(self._memories) for task in self.cancel(server)]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def observe(self, pods: Collection[Pod], key: str) -> dict[Pod, Served | None]:
         """Return what each pod serves, by its own word; None for one that does not answer."""
-
-        async def ask(pod: Pod) -> Served | None:
-            if not pod.running or pod.terminating or not pod.ip:
-                return None
-            try:
-                return await self._triton.observe(pod, key)
-            except ServerUnreachableError:
-                return None
-
-        answers = await asyncio.gather(*(ask(pod) for pod in pods))
+        answers = await asyncio.gather(*(self._attempts.observe(pod, key) for pod in pods))
         return dict(zip(pods, answers, strict=True))
 
     async def load(self, this: Pass) -> Pass:
-        """Load and unload step by step until nothing is left to do or a generation is refused."""
+        """Start the loads and unloads that are due, and see how far they come in a moment."""
+        server = (this.record.meta.namespace, this.record.meta.name)
+        memory = self._memories[server]
+        memory.reap()
+        staying = {pod.uid for pod in this.served if not pod.terminating}
+        # Pods that leave would wait for our connections.
+        memory.cancel(slot[0] for slot in memory.works if slot[0] not in staying)
         this = replace(this, refusals=self._known_refusals(this))
+        memory.notice(this.plans, this.served)
         if this.sync.state is not SyncState.DONE:
             return this
-        this = await self._reload_mended(this)
-        unloaded: set[tuple[str, str]] = set()
-        while step := self._plan_step(this):
-            if unloaded.issuperset((unload.pod.uid, unload.model) for unload in step.unloads):
-                step = replace(step, unloads=())
-                if not step:
-                    break
-            unloaded |= {(unload.pod.uid, unload.model) for unload in step.unloads}
-            this = await self._run_step(this, step)
-            if this.must_go_back:
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        unloaded: set[Slot] = set()
+        while step := self._plan_step(memory, this, unloaded):
+            actions: tuple[Load | Unload, ...] = (*step.loads, *step.unloads)
+            begun = [self._begin(server, memory, this, action) for action in actions]
+            unloaded |= {unload.slot for unload in step.unloads}
+            left = until - asyncio.get_running_loop().time()
+            done, late = await asyncio.wait([work.task for work in begun], timeout=max(0.0, left))
+            for task in late:
+                task.add_done_callback(partial(self._ended, server))
+            memory.reap()
+            touched = {work.action.pod for work in begun if work.task in done}
+            served = {**this.served, **await self.observe(touched, this.key)}
+            this = replace(this, served=served)
+            this = replace(this, refusals=self._known_refusals(this))
+            if this.must_go_back or not done:
                 break
+        for plan, drift in memory.take_repaired(this.plans, this.served):
+            await self._reporter.record(plan, Event("Warning", "DriftRepaired", drift.message))
+        memory.notice(this.plans, this.served)
+        await self._replace_stuck(memory, this)
         return this
 
-    def _plan_step(self, this: Pass) -> LoadStep:
-        answered = {
-            pod: served
-            for pod, served in this.served.items()
-            if served is not None and pod.repository == LINKS
-        }
-        return plan_loads(this.plans, answered, unsynced=this.sync.failures, tried=self._tried)
+    # ---- what to do -----------------------------------------------------------------------
 
-    async def _reload_mended(self, this: Pass) -> Pass:
-        """Load mended models again: a pod may have read their files before, under the right hash.
+    def _plan_step(self, memory: Memory, this: Pass, unloaded: Collection[Slot]) -> LoadStep:
+        now = self._now()
+        crashed = [pod.crashed_at for pod in this.served if pod.crashed_at is not None]
+        step = plan_loads(
+            this.plans,
+            {
+                pod: served
+                for pod, served in this.served.items()
+                if served is not None and pod.repository == LINKS
+            },
+            unsynced=this.sync.failures,
+            tried=self._tried,
+            busy=memory.busy(),
+            refused=[
+                name for name, refusal in this.refusals.items() if refusal.reason == BREAKS_ENSEMBLE
+            ],
+            one_by_one=any((now - at).total_seconds() < _CAREFUL_SECONDS for at in crashed),
+        )
+        unloads = tuple(unload for unload in step.unloads if unload.slot not in unloaded)
+        mended = tuple(self._plan_mended(memory, this))
+        taken = {load.slot for load in mended}
+        loads = (*mended, *(load for load in step.loads if load.slot not in taken))
+        return replace(step, loads=loads, unloads=unloads)
+
+    def _plan_mended(self, memory: Memory, this: Pass) -> Iterator[Load]:
+        """Yield loads of mended models: a pod may have read their files before, under that hash.
 
         Triton itself reloads only what has changed, so that asking once too often costs nothing.
         """
-        repaired, uid = this.sync.repaired, this.record.meta.uid
+        repaired = this.sync.repaired
         if repaired is None:
-            self._reloaded.pop(uid, None)
-            return this
-        job, done = self._reloaded.get(uid, ("", frozenset()))
-        if job != repaired.job:
-            done = frozenset()
-        loads = tuple(
-            load
-            for plan in this.plans
-            if repaired.concerns(plan.object) and plan.link is not None
-            for pod, served in this.served.items()
-            if served is not None and serves(served, plan)
-            for load in (Load(pod, plan.folder, plan.object, plan.link, first=False),)
-            if load.attempt not in done
-        )
-        if loads:
-            this = await self._run_step(this, LoadStep(loads))
-        answered = {load.attempt for load in loads if this.served.get(load.pod) is not None}
-        self._reloaded[uid] = (repaired.job, done | answered)
-        return this
+            return
+        if memory.repair != repaired.job:
+            memory.repair = repaired.job
+            memory.reloaded.clear()
+        known = {*memory.reloaded, *self._tried}
+        for plan in this.plans:
+            if plan.link is None or not repaired.concerns(plan.object):
+                continue
+            for pod, served in this.served.items():
+                again = Load(
+                    pod, plan.folder, plan.object, plan.link, False, plan.context, due=False
+                )
+                waits = again.attempt in known or again.slot in memory.busy()
+                linked = pod.repository == LINKS
+                if linked and served is not None and serves(served, plan) and not waits:
+                    yield again
 
     def _known_refusals(self, this: Pass) -> dict[str, Refusal]:
-        """Return the refusals of earlier passes that still hold; what is due again is forgotten."""
+        """Return the refusals that still hold; what is due again is forgotten."""
         now = self._now()
         self._tried = {
             attempt: (when, refusal)
             for attempt, (when, refusal) in self._tried.items()
             if (now - when).total_seconds() < (_RETRY_SECONDS if refusal else _UNCLEAR_SECONDS)
         }
-        plans = {(plan.folder, plan.link): plan for plan in this.plans}
+        plans = {(plan.folder, plan.link, plan.context): plan for plan in this.plans}
         pods = {(pod.uid, pod.started_at): served for pod, served in this.served.items()}
         known: dict[str, Refusal] = {}
-        for (uid, started_at, model, wanted), (_, refusal) in self._tried.items():
-            plan, served = plans.get((model, wanted)), pods.get((uid, started_at))
-            if refusal is None or plan is None or served is None:
+        for (uid, started_at, *what), (_, refusal) in self._tried.items():
+            plan, served = plans.get((what[0], what[1], what[2])), pods.get((uid, started_at))
+            if refusal is None or plan is None:
                 continue
-            if not serves(served, plan):
+            seen = served is not None and not serves(served, plan)
+            if seen or refusal.reason in (BREAKS_ENSEMBLE, SERVER_DIED, LOAD_TIMED_OUT):
                 known[plan.object] = refusal
         return known
 
-    async def _run_step(self, this: Pass, step: LoadStep) -> Pass:
-        started = self._now()
-        unclear: set[Load] = set()
-        timeout = float(this.server.spec.startup_timeout_seconds)
+    # ---- what goes on ---------------------------------------------------------------------
 
-        async def load(action: Load) -> Refusal | None:
-            try:
-                said = await self._triton.load(
-                    action.pod, this.key, action.model, timeout_seconds=timeout
-                )
-            except ServerUnreachableError as error:
-                unclear.add(action)
-                in_time = (self._now() - started).total_seconds() < timeout
-                return await self._blame(this, action, error, in_time=in_time)
-            return Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(said)}") if said else None
+    def _ended(self, server: Key, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._wake(server)
 
-        answers = await self._wait_for(this, asyncio.gather(*map(load, step.loads)))
-        if answers is None:
-            return this
-        refused = dict(zip(step.loads, answers, strict=True))
-        await asyncio.gather(
-            *(self._unload(this, unload.pod, unload.model) for unload in step.unloads)
-        )
-        touched = {load.pod for load in step.loads} | {unload.pod for unload in step.unloads}
-        served = {**this.served, **await self.observe(tuple(touched), this.key)}
+    def _begin(self, server: Key, memory: Memory, this: Pass, action: Load | Unload) -> Work:
+        memory.forget(action.pod)
+        if isinstance(action, Unload):
+            doing = self._attempts.unload(action, this.key)
+        else:
+            doing = self._load(memory, self._build_errand(server, memory, this, action))
+        name = f"{action.model} on {action.pod.name}"
+        work = Work(action, asyncio.create_task(doing, name=name))
+        memory.works[action.slot] = work
+        return work
+
+    def _build_errand(self, server: Key, memory: Memory, this: Pass, action: Load) -> Errand:
+        served = this.served[action.pod] or {}
         plans = {plan.object: plan for plan in this.plans}
-        refusals = dict(this.refusals)
-        for action, refusal in refused.items():
-            now_served = served[action.pod]
-            if now_served is not None and serves(now_served, plans[action.object]):
-                continue
-            found = refusal
-            if found is None and action not in unclear:
-                found = await self._explain(this, action, now_served, started)
-            self._tried[action.attempt] = (self._now(), found)
-            if found is not None:
-                refusals[action.object] = found
-        return replace(this, served=served, refusals=refusals)
-
-    async def _wait_for(
-        self, this: Pass, work: asyncio.Future[list[Refusal | None]]
-    ) -> list[Refusal | None] | None:
-        """Return the answers to loads; None if the server is to go and nobody needs them."""
-        meta = this.record.meta
-        try:
-            done, _ = await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
-            if not done:
-                # Big models load for minutes: say so.
-                await self._reporter.report(this)
-            while not done:
-                done, _ = await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
-                latest = self._cluster.server((meta.namespace, meta.name))
-                if latest is None or latest.meta.deletion_timestamp is not None:
-                    return None
-            return work.result()
-        finally:
-            work.cancel()
-
-    async def _blame(
-        self, this: Pass, action: Load, error: ServerUnreachableError, *, in_time: bool
-    ) -> Refusal | None:
-        """Find out whether a load took its server down; None if something else took the pod.
-
-        Only a container that started again, or runs no more, in a pod that was to stay speaks
-        against the model. A connection that broke, a drain or a rollout does not.
-        """
-        meta, before = this.record.meta, action.pod
-        message = f"the server stopped answering while it loaded the model: {error}"
-        for _ in range(_BLAME_TRIES):
-            world = self._cluster.observe((meta.namespace, meta.name))
-            pod = next((pod for pod in world.pods if pod.uid == before.uid), None)
-            if pod is None or pod.terminating:
-                return None
-            if pod.started_at != before.started_at or not pod.running:
-                return Refusal(SERVER_DIED, f"pod {before.name}: {message}")
-            await asyncio.sleep(_BLAME_SECONDS)
-        return None if in_time else Refusal(LOAD_FAILED, f"pod {before.name}: {message}")
-
-    async def _explain(
-        self, this: Pass, action: Load, served: Served | None, started: datetime
-    ) -> Refusal | None:
-        """Find out why a pod that answered 200 does not serve what it was told to load."""
-        if served is None:
-            return None
-        seconds = int((self._now() - started).total_seconds()) + 5
-        try:
-            log = await self._cluster.read_log(
-                this.record.meta.namespace, action.pod, seconds=seconds
-            )
-        except OperatorError as error:
-            log = f"the log could not be read: {error}"
-        reason = (
-            find_load_error(log, action.model)
-            or served.get(action.model, ServedModel()).reason
-            or "Triton says it loaded the model but serves another generation of it"
+        busy = {model for _, _, model in memory.busy()}
+        mine = (action, *action.along)
+        drift = memory.drifts.get(action.slot)
+        return Errand(
+            load=action,
+            plans=tuple(plans[each.object] for each in mine),
+            above=tuple(
+                plan
+                for plan in this.plans
+                if plan.folder not in busy
+                and plan.object not in {each.object for each in mine}
+                and any(plan.may_call(each.model) for each in mine)
+                and serves(served, plan)
+            ),
+            server=server,
+            key=this.key,
+            timeout_seconds=float(this.server.spec.startup_timeout_seconds),
+            replaced=drift is not None and drift.replaced,
         )
-        return Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(reason)}")
 
-    async def _unload(self, this: Pass, pod: Pod, model: str) -> None:
-        try:
-            await self._triton.unload(pod, this.key, model)
-        except ServerUnreachableError:
-            # The pod will not load it again when it comes back: the link is gone.
+    async def _load(self, memory: Memory, errand: Errand) -> None:
+        action = errand.load
+
+        def rivals() -> list[Load]:
+            return [
+                other
+                for other in memory.loads()
+                if other.first and other != action and other.slot[:2] == action.slot[:2]
+            ]
+
+        outcome = await self._attempts.load(errand, rivals)
+        refusal = outcome.refusal
+        if refusal is not None and refusal.reason == LOAD_TIMED_OUT:
+            memory.timeouts[action.slot] += 1
+        else:
+            del memory.timeouts[action.slot]
+        again = not action.due and not action.along
+        if outcome.done and again:
+            memory.reloaded.add(action.attempt)
+        if outcome.done:
             return
+        if action.slot in memory.stuck():
+            # Two loads in a row do not end: that is the pod's doing.
+            refusal = None
+        if action.due or again:
+            self._tried[action.attempt] = (self._now(), refusal)
+        if refusal is not None and refusal.reason == LOAD_FAILED:
+            refusal = replace(refusal, reason=BREAKS_ENSEMBLE)
+        for each in action.along:
+            self._tried[each.attempt] = (self._now(), refusal)
+
+    async def _replace_stuck(self, memory: Memory, this: Pass) -> None:
+        """Have a pod made anew in which a load never ended, if that costs nobody anything."""
+        stuck = find_stuck(this.plans, this.served, memory.stuck())
+        if stuck is not None and may_replace(stuck, this.served):
+            await self._cluster.delete("Pod", this.record.meta.namespace, stuck.name)

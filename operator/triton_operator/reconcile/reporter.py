@@ -1,5 +1,6 @@
 """Statuses and Events: written when there is something new to say, and only then."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from triton_operator import names
@@ -9,8 +10,9 @@ from triton_operator.desired.deployment import template_revision
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord, ServerWorld, Workload
-from triton_operator.plan.events import find_events, is_passing
+from triton_operator.plan.events import Event, find_events, is_passing
 from triton_operator.plan.model_status import Assessment, assess_model, report_unserved
+from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck
 from triton_operator.plan.server_status import assess_server, assess_server_failure
 from triton_operator.ports import Clock, Cluster, Key
@@ -23,11 +25,14 @@ _PASSING_SECONDS = 2.0
 class Reporter:
     """Tells users what a pass has found."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, wake: Callable[[Key], None] = lambda _: None
+    ) -> None:
         self._cluster = cluster
         self._now = clock
         self._passing: dict[Key, datetime] = {}
         """Since when a model waits for a pod although its status does not say so yet."""
+        self._wake = wake
 
     async def report(self, this: Pass) -> float | None:
         """Write the statuses of a server and its models as far as the pass has come.
@@ -110,9 +115,16 @@ class Reporter:
                 self._passing[record.key] = since
                 return left
         await self._cluster.write_status(names.KIND_MODEL, record.meta, status)
+        if latest.status.server not in ("", status.server):
+            # It has moved: the server that it leaves may let go of it.
+            self._wake((record.meta.namespace, latest.status.server))
         for event in find_events(latest.status, status):
             await self._cluster.record_event(names.KIND_MODEL, record.meta, event)
         return None
+
+    async def record(self, plan: ModelPlan, event: Event) -> None:
+        """Attach an Event to a model."""
+        await self._cluster.record_event(names.KIND_MODEL, plan.record.meta, event)
 
     async def _write_server(self, record: ServerRecord, status: TritonServerStatus) -> None:
         latest = self._cluster.server((record.meta.namespace, record.meta.name))

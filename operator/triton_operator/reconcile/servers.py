@@ -1,7 +1,7 @@
 """One pass over one server: make its children, its claim and its pods match its models."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from triton_operator.api.server import TritonServer
@@ -39,17 +39,26 @@ class ServerReconciler:
     """Drives servers and the models on them towards their specs, one pass at a time."""
 
     def __init__(
-        self, cluster: Cluster, triton: ModelServers, settings: Settings, clock: Clock
+        self,
+        cluster: Cluster,
+        triton: ModelServers,
+        settings: Settings,
+        clock: Clock,
+        wake: Callable[[Key], None],
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._now = clock
-        self._reporter = Reporter(cluster, clock)
-        self._loader = Loader(cluster, triton, self._reporter, clock)
+        self._reporter = Reporter(cluster, clock, wake)
+        self._loader = Loader(cluster, triton, self._reporter, clock, wake)
         self._claims = Claims(cluster, clock)
         self._syncer = Syncer(cluster, self._claims, settings, clock)
         self._roller = Roller(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
+
+    async def stop(self) -> None:
+        """Give up all loads: the process ends."""
+        await self._loader.stop()
 
     async def reconcile(self, key: Key) -> float:
         """Make one pass; return the seconds after which the next is due.
@@ -62,6 +71,8 @@ class ServerReconciler:
         """
         world = self._cluster.observe(key)
         record = world.server
+        if record is None or record.meta.deletion_timestamp is not None:
+            self._loader.cancel(key)
         if record is None:
             self._syncer.forget(key)
             return self._settings.resync_seconds
@@ -105,7 +116,17 @@ class ServerReconciler:
         workload = Workload.parse(world.child("Deployment", child.deployment))
         pods = tuple(world.server_pods())
         held = not immutable and is_changing_over(workload, pods)
-        plans = plan_models(verdicts, record.meta.name, immutable=immutable, held=held)
+        key = await self._cluster.control_key(record.meta, new=not workload.exists)
+        served = await self._loader.observe(pods, key)
+        plans = plan_models(
+            verdicts,
+            record.meta.name,
+            immutable=immutable,
+            held=held,
+            # New pods of a revision may well crash: then the whole revision is taken back.
+            pods={} if immutable else served,
+            loading=self._loader.loading((record.meta.namespace, record.meta.name)),
+        )
         manifest = build_manifest(
             record.meta.name, plans, server.spec.repository.sync, immutable=immutable
         )
@@ -123,7 +144,6 @@ class ServerReconciler:
         templates = template_repositories(workload, repository)
         manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
         replicas = plan_replicas(server, workload)
-        key = await self._cluster.control_key(record.meta, new=not workload.exists)
         children = build_children(
             server,
             default_image=self._settings.server_image,
@@ -153,7 +173,7 @@ class ServerReconciler:
             sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
             repository=repository,
             key=key,
-            served=await self._loader.observe(pods, key),
+            served=served,
             refusals={},
         )
         this = await (self._roller.watch(this) if immutable else self._loader.load(this))

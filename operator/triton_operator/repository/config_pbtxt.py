@@ -116,6 +116,27 @@ def hash_of(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def tensors_of(config: pb.ModelConfig) -> str:
+    """Return what a model takes and gives, in a form that can be compared."""
+    ends = (
+        f"{tensor.name}:{tensor.data_type}:{list(tensor.dims)}"
+        for tensors in (config.input, config.output)
+        for tensor in sorted(tensors, key=lambda each: each.name)
+    )
+    return " ".join((f"batches:{config.max_batch_size > 0}", *ends))
+
+
+def tensors_in(config: Mapping[str, Any]) -> str | None:
+    """Return `tensors_of` a config as Triton answers it in JSON; None if it cannot be read."""
+    known = {key: config[key] for key in ("max_batch_size", "input", "output") if key in config}
+    try:
+        return tensors_of(
+            json_format.ParseDict(known, pb.ModelConfig(), ignore_unknown_fields=True)
+        )
+    except json_format.ParseError:
+        return None
+
+
 def _check_text(spec: TritonModelSpec, proto: pb.ModelConfig) -> None:
     """Hold a config given as text to the rules of a typed one: its paths, above all."""
     config = from_proto(proto, field="spec.configText")

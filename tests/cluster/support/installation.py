@@ -21,13 +21,14 @@ class Installation:
 
     kube: Kube
 
-    def install(self) -> None:
-        """Install or upgrade; return when the operator's pod is ready."""
+    def install(self, **settings: object) -> None:
+        """Install or upgrade, with these values changed; return when the operator is ready."""
         run(
             *("helm", "upgrade", "--install", RELEASE, str(CHART)),
             *("--namespace", NAMESPACE, "--create-namespace", "--values", str(VALUES)),
             # CRDs that somebody applied by hand before become the release's.
             "--take-ownership",
+            *(f"--set={name}={value}" for name, value in settings.items()),
             *("--wait", "--timeout", "120s"),
             seconds=150,
         )

@@ -41,6 +41,8 @@ class Load:
     model: str
     http_clients: int = 2
     grpc_clients: int = 1
+    version: int | None = None
+    most_seconds: float = _MOST_SECONDS
     _requests: list[Request] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -79,7 +81,8 @@ class Load:
         return f"{counts}, {len(self.failed())} failed, slowest {slowest:.2f} s"
 
     def _ask_http(self) -> None:
-        path, body = f"/v2/models/{self.model}/infer", number_request(1.0)
+        version = f"/versions/{self.version}" if self.version else ""
+        path, body = f"/v2/models/{self.model}{version}/infer", number_request(1.0)
 
         def once() -> float:
             answer = ask(self.host, path, body, seconds=30)
@@ -95,14 +98,17 @@ class Load:
         tensor.set_data_from_numpy(np.array([[1.0]], np.float32))
 
         def once() -> float:
-            found = client.infer(self.model, [tensor], client_timeout=30).as_numpy("OUT")
+            answer = client.infer(
+                self.model, [tensor], model_version=str(self.version or ""), client_timeout=30
+            )
+            found = answer.as_numpy("OUT")
             return float(found[0][0])
 
         self._repeat("grpc", once)
         client.close()
 
     def _repeat(self, protocol: str, once: Callable[[], float]) -> None:
-        end = time.monotonic() + _MOST_SECONDS
+        end = time.monotonic() + self.most_seconds
         while not self._stop.is_set() and (start := time.monotonic()) < end:
             try:
                 value, error = once(), ""

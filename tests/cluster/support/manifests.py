@@ -45,6 +45,26 @@ class TritonPythonModel:
 """
 
 
+def slow(amount: float, seconds: float) -> str:
+    """Return a model.py that takes long to be initialized."""
+    start = f"    def initialize(self, args):\n        time.sleep({seconds})\n\n"
+    code = adds(amount).replace("    def execute", f"{start}    def execute")
+    return f"import time\n\n{code}"
+
+
+def kills() -> str:
+    """Return a model.py whose server dies: it takes the memory away that both of them share."""
+    return """\
+import os
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        for name in os.listdir("/dev/shm"):
+            os.truncate("/dev/shm/" + name, 0)
+"""
+
+
 def fails(message: str) -> str:
     """Return a model.py that cannot be initialized."""
     return f"""\

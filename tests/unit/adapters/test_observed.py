@@ -262,3 +262,30 @@ def test_settings_come_from_the_environment() -> None:
     assert Settings.from_environment({}) == Settings()
     with pytest.raises(ValueError, match="could not convert"):
         Settings.from_environment({"TRITON_OPERATOR_RESYNC_SECONDS": "soon"})
+
+
+def test_a_server_that_crashed_says_how() -> None:
+    def of(ready: str, exit_code: int) -> Pod:
+        ended = {
+            "reason": "Error",
+            "exitCode": exit_code,
+            "message": "line one\nline two",
+            "finishedAt": TIME,
+        }
+        container = {"name": "triton", "state": {}, "lastState": {"terminated": ended}}
+        return Pod.parse(
+            {
+                "metadata": {"name": "a", "labels": {names.LABEL_COMPONENT: "server"}},
+                "status": {
+                    "conditions": [{"type": "Ready", "status": ready}],
+                    "containerStatuses": [container],
+                },
+            }
+        )
+
+    crashed = of("False", 139)
+    assert crashed.crash == "Error, exit code 139, last words: …line one line two"
+    assert crashed.crashed_at is not None
+    assert crashed.is_crashing
+    assert not of("True", 139).is_crashing
+    assert not of("False", 0).is_crashing

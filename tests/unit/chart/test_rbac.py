@@ -37,10 +37,11 @@ USED = {
     *(("", "configmaps", verb) for verb in ("create", "get")),
     # `KubeCluster.control_key`
     *(("", "secrets", verb) for verb in ("create", "get")),
-    # `KubeCluster.delete`: by `ModelAssigner`, ends of servers, old Jobs, headless Services
+    # `KubeCluster.delete`: `ModelAssigner`, ends of servers, old Jobs, headless Services, pods
     (OURS, "tritonservers", "delete"),
     ("apps", "deployments", "delete"),
     ("", "services", "delete"),
+    ("", "pods", "delete"),
     ("batch", "jobs", "delete"),
     ("", "configmaps", "delete"),
     # `KubeCluster.write_status`, `record_event`, `read_log`

@@ -24,7 +24,9 @@ def reasons() -> set[str]:
         r'Event\("\w+", "([A-Z][A-Za-z]+)"',
         r'"([A-Z][A-Za-z]+)" (?:if|else)',
         r'else "([A-Z][A-Za-z]+)"',
-        r'(?:LOAD_FAILED|SERVER_DIED|SYNC_BLOCKED) = "([A-Z][A-Za-z]+)"',
+        r"(?:LOAD_FAILED|SERVER_DIED|LOAD_TIMED_OUT|BREAKS_ENSEMBLE|SYNC_BLOCKED)"
+        r' = "([A-Z][A-Za-z]+)"',
+        r'Hold\("([A-Z][A-Za-z]+)"',
     )
     not_reasons = {"Error", "Retrying", "ServerUnreachable", "InProgress", "Job", "Service"}
     text = "\n".join(path.read_text() for path in CODE.rglob("*.py"))

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plan.values import ensemble, model, plain, server, step
+from tests.unit.plan.values import ensemble, hash_of, model, plain, server, step
+from triton_operator.api.model import TritonModelStatus
 from triton_operator.observed import ModelRecord
 from triton_operator.plan.acceptance import Accepted, Rejected, judge_models
 from triton_operator.repository.config_pbtxt import parse_text
@@ -189,3 +190,80 @@ def test_the_hash_is_another_for_whatever_changes_what_is_served(change: dict[st
     after = accepted(model(**(BASE | change))).generation.hash
 
     assert before != after
+
+
+# ---- updates that would break what serves -----------------------------------------------------
+
+TWO = ensemble(
+    {"X": ("FP32", [1])},
+    {"Y": ("FP32", [1])},
+    step("first", {"x": "X"}, {"y": "between"}),
+    step("second", {"x": "between"}, {"y": "Y"}),
+)
+
+
+def serving(name: str, config: dict[str, Any], *, was: dict[str, Any] | None = None) -> ModelRecord:
+    """A model whose pods serve ``was``, and whose spec is ``config`` now."""
+    good = (accepted_hash if "platform" in config else plain_hash)(name, was or config)
+    status = TritonModelStatus(server="vision", model_name=name, config_hash=good)
+    return model(name, config=config, status=status)
+
+
+def plain_hash(name: str, config: dict[str, Any]) -> str:
+    return hash_of(model(name, config=config))
+
+
+def accepted_hash(name: str, config: dict[str, Any]) -> str:
+    others = [model(each, config=MEMBER) for each in ("first", "second")]
+    verdicts = judge_models(server(), [model(name, config=config), *others])
+    (found,) = [v for v in verdicts if v.record.meta.name == name]
+    assert isinstance(found, Accepted), found
+    return found.generation.hash
+
+
+def member(inner: str, *, of: str) -> dict[str, Any]:
+    """The config of a member that takes or gives another type inside the ensemble."""
+    taken, given = ("FP32", inner) if of == "first" else (inner, "FP32")
+    return plain({"x": (taken, [1])}, {"y": (given, [1])})
+
+
+def test_a_member_whose_new_tensors_an_ensemble_that_serves_cannot_take_is_held_back() -> None:
+    found = judge(
+        serving("whole", TWO),
+        serving("first", member("FP64", of="first"), was=MEMBER),
+        serving("second", MEMBER),
+    )
+
+    assert found == {"whole": "", "first": "BreaksEnsemble", "second": ""}
+
+
+def test_only_the_member_to_blame_is_held_back() -> None:
+    better = {**MEMBER, "maxBatchSize": 0, "dynamicBatching": {"preferredBatchSize": [2]}}
+    found = judge(
+        serving("whole", TWO),
+        serving("first", better, was=MEMBER),
+        serving("second", member("FP64", of="second"), was=MEMBER),
+    )
+
+    assert found["second"] == "BreaksEnsemble"
+    assert found["whole"] == ""
+
+
+def test_members_that_fit_each_other_may_change_together() -> None:
+    found = judge(
+        serving("whole", TWO),
+        serving("first", member("FP64", of="first"), was=MEMBER),
+        serving("second", member("FP64", of="second"), was=MEMBER),
+    )
+
+    assert set(found.values()) == {""}
+
+
+def test_an_ensemble_that_does_not_serve_holds_nobody_back() -> None:
+    found = judge(
+        model("whole", config=TWO),
+        serving("first", member("FP64", of="first"), was=MEMBER),
+        serving("second", MEMBER),
+    )
+
+    assert found == {"whole": "InvalidEnsemble", "first": "", "second": ""}

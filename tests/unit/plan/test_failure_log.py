@@ -4,6 +4,7 @@ import pytest
 
 from triton_operator.plan.failure_log import (
     find_load_error,
+    find_misfit,
     find_start_error,
     find_unfinished,
     shorten,
@@ -89,3 +90,14 @@ def test_what_a_server_was_loading_when_it_died() -> None:
     begun = START.splitlines()[2:4]
     assert find_unfinished("\n".join(begun)) == ("good", "bad")
     assert find_unfinished("error: no such option") is None
+
+
+def test_why_an_ensemble_was_dropped_is_found():
+    said = (
+        "Invalid argument: in ensemble e, ensemble tensor IN: inconsistent shape: [2] is inferred"
+        " from model e while [1] is inferred from model m"
+    )
+    log = f'I1121 12:19:32.33 1 x.cc:7] "loading"\nE1121 12:19:32.33 1 m.cc:703] "{said}"\n'
+
+    assert find_misfit(log, "e") == said
+    assert find_misfit(log, "other") is None

@@ -1,13 +1,13 @@
 import pytest
 
 from tests.unit.reconcile.world import Operator, World
-from triton_operator.reconcile import loader
+from triton_operator.reconcile import attempt
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits in this world: what the kubelet sees is seen at once."""
-    monkeypatch.setattr(loader, "_BLAME_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "_BLAME_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -5,12 +5,14 @@ What a model does is written in its own files, so that a test breaks a model as 
 * ``raise``: the load is refused with 400, whatever was loaded keeps serving;
 * ``silent``: as ``raise``, but a *re*load answers 200, and only the log has the reason;
 * ``die``: the load takes the server down, and its container is started again;
-* ``hang``: the load answers only when ``release`` is set.
+* ``wedge``: the load and all later ones of the model never answer;
+* ``hang``: the load answers only when ``release`` is set;
+* ``unfit``: only an ensemble that ``takes anything`` can call it, whatever its config says.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -18,7 +20,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from triton_operator import names
 from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
-from triton_operator.plan.ensembles import members
+from triton_operator.plan.ensembles import check_ensemble, members
+from triton_operator.repository.config_pbtxt import tensors_of
 from triton_operator.repository.manifest import (
     LINKS,
     Generation,
@@ -117,6 +120,8 @@ class Triton:
     log: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     repository: str = LINKS
+    overridden: set[str] = field(default_factory=set)
+    wedged: set[str] = field(default_factory=set)
 
     def start(self) -> None:
         for model in sorted(self.linked()):
@@ -131,10 +136,14 @@ class Triton:
     def linked(self) -> dict[str, Generation]:
         return self.claim.linked(self.server, self.repository)
 
-    def load(self, model: str) -> None:
+    def load(self, model: str, *, along: str = "") -> None:
         generation = self.linked().get(model)
         if generation is None:
             raise LoadRefusedError(f"failed to load '{model}', failed to poll from repository")
+        if model in self.overridden and model in self.loaded:
+            # Its folder has not changed: there is nothing to do.
+            return
+        self.overridden.discard(model)
         self.loads.append(model)
         self.log.append(f'I0101 00:00:00.000000 1 model_lifecycle.cc:472] "loading: {model}:1"')
         code = "".join(text for v in generation.versions for text in v.files.values())
@@ -142,9 +151,12 @@ class Triton:
             raise ServerKilledError
         problem = "RuntimeError: boom" if "raise" in code or "silent" in code else ""
         for member in members(config_of(generation)):
-            if member not in self.loaded and not problem:
+            new = self.linked().get(member)
+            if (member not in self.loaded or new not in (None, self.loaded[member])) and (
+                not problem
+            ):
                 try:
-                    self.load(member)
+                    self.load(member, along=model)
                 except LoadRefusedError as error:
                     problem = f"ensemble '{model}' depends on '{member}': {error}"
         if problem:
@@ -163,9 +175,27 @@ class Triton:
         )
         self.broken.pop(model, None)
         for other, above in list(self.loaded.items()):
-            # An ensemble is made anew with its member, from what its folder holds now.
-            if model in members(config_of(above)) and other in self.linked():
-                self.loaded[other] = self.linked()[other]
+            # What a member does not fit any more is dropped, with no more than a line in the log.
+            if other == along or model not in members(config_of(above)):
+                continue
+            if problem := self._misfit(other, code):
+                self.log.append(
+                    "E0101 00:00:00.000000 1 model_repository_manager.cc:703]"
+                    f' "Invalid argument: in ensemble {other}, {problem}"'
+                )
+                self.unload(other)
+
+    def override(self, model: str) -> None:
+        """Load a model with a config from a request, as whoever has the key can."""
+        there = self.loaded[model]
+        config = there.config.replace(there.hash, "")
+        self.loaded[model] = replace(there, hash="", config=config)
+        self.overridden.add(model)
+
+    def _misfit(self, ensemble: str, code: str) -> str | None:
+        if "unfit" in code and "takes anything" not in str(self.linked()):
+            return "inconsistent shape"
+        return check_ensemble(ensemble, {name: config_of(g) for name, g in self.loaded.items()})
 
     def unload(self, model: str) -> None:
         if self.loaded.pop(model, None) is not None:
@@ -184,7 +214,7 @@ class Triton:
             generation = self.loaded[model]
             present = [v.version for v in generation.versions] or [1]
             states = tuple(ServedVersion(str(v), "READY") for v in present[-1:])
-            return ServedModel(states, generation.hash)
+            return ServedModel(states, generation.hash, tensors_of(config_of(generation)))
         if model in self.broken:
             return ServedModel((ServedVersion("1", "UNAVAILABLE", self.broken[model]),))
         return ServedModel((ServedVersion("", ""),))
@@ -203,6 +233,8 @@ class FakeTriton:
         self.interrupt: Callable[[], None] = lambda: None
         self.died: Callable[[str], None] = lambda uid: None
         """Told of a server that a load took down."""
+        self.timed_out: Callable[[float], None] = lambda seconds: None
+        """Told of a request that was waited for in vain."""
 
     async def observe(self, pod: Pod, key: str) -> Served:
         await asyncio.sleep(0)
@@ -217,6 +249,10 @@ class FakeTriton:
         code = str(process.linked().get(model, ""))
         if "hang" in code:
             await self.release.wait()
+        if "wedge" in code or model in process.wedged:
+            process.wedged.add(model)
+            self.timed_out(timeout_seconds)
+            raise ServerUnreachableError(f"pod {pod.name}: timed out")
         try:
             process.load(model)
         except LoadRefusedError as error:

@@ -290,26 +290,80 @@ async def test_an_update_that_kills_its_server_goes_back(world: World, operator:
     assert world.model_status("resnet").transition == "BlockedByFailedLoad"
 
 
-async def test_a_load_that_takes_long_is_told_meanwhile(
-    world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loader, "_PATIENCE_SECONDS", 0.01)
-    world.server("vision")
-    world.model("resnet", **SHARED)
+# ---- loads that take long ----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def slow(world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Two pods that serve two models, of which one loads an update that does not end."""
+    monkeypatch.setattr(loader, "_PATIENCE_SECONDS", 0.0)
+    world.server("vision", replicas=2)
+    world.model("big", **SHARED)
+    world.model("small", **SHARED)
     await operator.settle()
-    world.model("resnet", "hang", **SHARED)
-    await operator.run_once()
-    world.step()
-    world.step()
+    world.model("big", "hang", **SHARED)
+    await operator.settle()
+    return world
 
-    pass_ = asyncio.create_task(operator.run_once())
-    async with asyncio.timeout(5):
-        while world.condition("resnet") != "False Loading":  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-    world.triton.release.set()
-    await pass_
 
-    assert_all_serve(world, "vision", "resnet")
+async def test_a_load_that_takes_long_is_told_meanwhile(slow: World, operator: Operator) -> None:
+    assert slow.condition("big") == "False Loading"
+    assert slow.model_status("big").transition == "InProgress"
+
+    slow.triton.release.set()
+    await operator.settle()
+
+    assert_all_serve(slow, "vision", "big", "small")
+
+
+async def test_a_load_that_takes_long_keeps_nobody_waiting(slow: World, operator: Operator) -> None:
+    before = hash_of(slow, "small")
+    slow.model("small", "pass  # better", **SHARED)
+    slow.model("new", **SHARED)
+    await operator.settle()
+
+    assert slow.condition("small") == "True Serving"
+    assert slow.condition("new") == "True Serving"
+    assert hash_of(slow, "small") != before
+    assert slow.condition("big") == "False Loading"
+
+
+async def test_the_link_of_what_is_being_loaded_does_not_move(
+    slow: World, operator: Operator
+) -> None:
+    claim = slow.claims["vision-repository"]
+    linked = claim.links[("vision", "big")]
+    slow.model("big", "pass  # the next one", **SHARED)
+    await operator.settle()
+    assert claim.links[("vision", "big")] == linked
+
+    slow.triton.release.set()
+    await operator.settle()
+
+    assert claim.links[("vision", "big")] != linked
+    assert_all_serve(slow, "vision", "big", "small")
+
+
+async def test_a_load_that_ends_wakes_its_server(slow: World, operator: Operator) -> None:
+    operator.woken.clear()
+    slow.triton.release.set()
+    await asyncio.sleep(0.01)
+
+    assert operator.woken == {(NAMESPACE, "vision")}
+
+
+async def test_a_server_that_goes_waits_for_no_load(slow: World, operator: Operator) -> None:
+    slow.remove(names.KIND_SERVER, "vision")
+    await operator.reconciler.reconcile((NAMESPACE, "vision"))
+    await asyncio.sleep(0)
+
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("big on")]
+
+
+async def test_nothing_loads_on_when_the_operator_stops(slow: World, operator: Operator) -> None:
+    await operator.reconciler.stop()
+
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("big on")]
 
 
 # ---- several models on one server -------------------------------------------------------------
@@ -344,6 +398,151 @@ async def test_the_update_of_a_member_leaves_the_ensemble_serving(
     await operator.settle()
     assert world.condition("whole") == "True Serving"
     assert world.condition("member") == "False BlockedByFailedLoad"
+
+
+def typed(dims: list[int]) -> dict[str, object]:
+    """The config of a member that says what it takes and gives."""
+    return {
+        "backend": "python",
+        "input": [{"name": "x", "dataType": "TYPE_FP32", "dims": dims}],
+        "output": [{"name": "y", "dataType": "TYPE_FP32", "dims": dims}],
+    }
+
+
+def calling(dims: list[int]) -> dict[str, object]:
+    """The config of an ensemble that calls it."""
+    ends = {
+        "input": [{"name": "X", "dataType": "TYPE_FP32", "dims": dims}],
+        "output": [{"name": "Y", "dataType": "TYPE_FP32", "dims": dims}],
+    }
+    return {**ENSEMBLE, **ends}
+
+
+@pytest.fixture
+async def pair(world: World, operator: Operator) -> World:
+    """An ensemble and its member, which serve on two pods."""
+    world.server("vision", replicas=2)
+    world.model("whole", "", config=calling([1]), **SHARED)
+    world.model("member", config=typed([1]), **SHARED)
+    await operator.settle()
+    assert_all_serve(world, "vision", "member", "whole")
+    return world
+
+
+async def test_a_member_that_would_break_its_ensemble_is_held_back_until_that_changes_too(
+    pair: World, operator: Operator
+) -> None:
+    served = pair.serving("vision")
+    pair.model("member", config=typed([2]), **SHARED)
+    await operator.settle()
+
+    assert pair.serving("vision") == served
+    assert pair.condition("whole") == "True Serving"
+    assert pair.condition("member", "Accepted") == "False BreaksEnsemble"
+    message = pair.message("member", "Accepted")
+    assert "'whole'" in message
+    assert "TYPE_FP32[1]" in message
+    assert "TYPE_FP32[2]" in message
+    assert "what was served before keeps serving" in message
+
+    pair.model("whole", "", config=calling([2]), **SHARED)
+    await operator.settle()
+
+    assert_all_serve(pair, "vision", "member", "whole")
+    assert pair.serving("vision") != served
+    # The ensemble brought its member along: no moment without either.
+    assert not [line for p in pair.processes("vision") for line in p.log if line[0] == "E"]
+
+
+async def test_an_ensemble_that_changes_first_waits_for_its_member(
+    pair: World, operator: Operator
+) -> None:
+    served = pair.serving("vision")
+    pair.model("whole", "", config=calling([2]), **SHARED)
+    await operator.settle()
+    assert pair.condition("whole", "Accepted") == "False InvalidEnsemble"
+    assert pair.serving("vision") == served
+
+    pair.model("member", config=typed([2]), **SHARED)
+    await operator.settle()
+
+    assert_all_serve(pair, "vision", "member", "whole")
+
+
+async def test_a_member_that_turns_out_to_break_its_ensemble_is_taken_back(
+    pair: World, operator: Operator
+) -> None:
+    served = pair.serving("vision")
+    pair.model("member", "unfit", config=typed([1]), **SHARED)
+    await operator.settle()
+
+    assert pair.serving("vision") == served
+    assert pair.condition("whole") == "True Serving"
+    assert pair.condition("member") == "False BlockedByFailedLoad"
+    assert "dropped the ensemble 'whole'" in pair.message("member")
+    assert "inconsistent shape" in pair.message("member")
+    assert pair.warnings("whole") == []
+    assert sum("unfit" in str(p.loaded) for p in pair.processes("vision")) == 0
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+async def test_a_member_that_was_taken_back_is_tried_again_with_another_ensemble(
+    pair: World, operator: Operator, restarting: bool
+) -> None:
+    pair.model("member", "unfit", config=typed([1]), **SHARED)
+    await operator.settle(restarting=restarting)
+    assert pair.model_status("member").last_failure.reason == "BreaksEnsemble"
+
+    pair.model("whole", "", config=calling([1]), files={"note": "takes anything"}, **SHARED)
+    await operator.settle(restarting=restarting)
+
+    assert_all_serve(pair, "vision", "member", "whole")
+
+
+async def test_members_that_change_together_are_loaded_with_the_ensemble_that_stays(
+    world: World, operator: Operator
+) -> None:
+    def between(dims: list[int]) -> None:
+        first, second = typed([1]), typed([1])
+        first["output"][0]["dims"] = second["input"][0]["dims"] = dims
+        world.model("first", config=first, **SHARED)
+        world.model("second", config=second, **SHARED)
+
+    steps = [
+        {"modelName": "first", "inputMap": {"x": "X"}, "outputMap": {"y": "between"}},
+        {"modelName": "second", "inputMap": {"x": "between"}, "outputMap": {"y": "Y"}},
+    ]
+    world.server("vision", replicas=2)
+    world.model(
+        "whole", "", config={**calling([1]), "ensembleScheduling": {"step": steps}}, **SHARED
+    )
+    between([1])
+    await operator.settle()
+    whole = hash_of(world, "whole")
+
+    between([3])
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "whole", "first", "second")
+    assert hash_of(world, "whole") == whole
+    assert not [line for p in world.processes("vision") for line in p.log if line[0] == "E"]
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+async def test_a_refused_ensemble_is_tried_again_when_its_member_changes(
+    pair: World, operator: Operator, restarting: bool
+) -> None:
+    pair.model("member", "raise", config=typed([2]), **SHARED)
+    pair.model("whole", "", config=calling([2]), **SHARED)
+    await operator.settle(restarting=restarting)
+    assert pair.condition("member") == "False BlockedByFailedLoad"
+    assert pair.condition("whole").startswith("False ")
+    assert all(set(models) == {"member", "whole"} for models in pair.serving("vision"))
+
+    pair.model("member", "pass", config=typed([2]), **SHARED)
+    await operator.settle(restarting=restarting)
+
+    assert_all_serve(pair, "vision", "member", "whole")
 
 
 async def test_an_ensemble_whose_member_goes_says_so(world: World, operator: Operator) -> None:
@@ -592,6 +791,171 @@ async def test_a_load_that_failed_is_tried_again_after_a_while(
     assert len(world.warnings("resnet")) == 1
 
 
+# ---- drift ------------------------------------------------------------------------------------
+
+
+def drifts(world: World) -> list[str]:
+    return [event.message for _, event in world.events if event.reason == "DriftRepaired"]
+
+
+@pytest.mark.parametrize("found", ["nothing", "something else"])
+async def test_what_somebody_unloads_or_replaces_is_put_right_and_told(
+    world: World, operator: Operator, found: str
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    process = world.processes("vision")[1]
+    if found == "nothing":
+        process.unload("resnet")
+    else:
+        process.override("resnet")
+
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet")
+    (message,) = drifts(world)
+    assert "pod vision-" in message
+    assert ("was not loaded any more" if found == "nothing" else "in its place") in message
+    assert world.warnings("resnet") == ["DriftRepaired"]
+
+
+async def test_what_the_operator_does_itself_is_no_drift(world: World, operator: Operator) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+
+    world.model("resnet", "pass  # better", **SHARED)
+    await operator.settle()
+    (name, *_) = sorted(n for n in world.all_of("Pod") if n.startswith("vision-"))
+    world.remove("Pod", name)
+    await operator.settle()
+    world.model("resnet", "raise", **SHARED)
+    await operator.settle()
+
+    assert drifts(world) == []
+
+
+# ---- servers that crash while they start ------------------------------------------------------
+
+
+async def test_a_model_that_kills_servers_at_their_start_is_found_and_the_others_serve(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("good", **SHARED)
+    world.model("deadly", "die", **SHARED)
+    world.model("late", "pass  # too", **SHARED)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "good", "late")
+    assert world.condition("deadly") == "False LoadFailed"
+    assert "stopped answering while it loaded" in world.message("deadly")
+    assert ("vision", "deadly") not in world.claims["vision-repository"].links
+    assert world.model_status("good").last_failure is None
+    assert world.model_status("late").last_failure is None
+
+
+async def test_what_served_before_is_not_held_back_from_pods_that_crash(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    linked = dict(world.claims["vision-repository"].links)
+
+    world.crashing.add("vision")
+    await operator.settle()
+
+    assert world.claims["vision-repository"].links == linked
+    assert world.condition("vision", of=names.KIND_SERVER) == "False PodsFailing"
+    (said,) = [c.message for c in world.server_status("vision").conditions if c.type == "Ready"]
+    assert "exit code 139" in said
+    assert "no CUDA-capable device" in said
+
+
+# ---- loads that never end ---------------------------------------------------------------------
+
+
+async def test_a_pod_in_which_no_load_ends_is_replaced_while_others_serve(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    good, before = hash_of(world, "resnet"), set(world.triton.processes)
+    world.model("resnet", "wedge", **SHARED)
+    await operator.settle()
+    assert world.serving("vision") == [{"resnet": good}] * 2
+    assert world.condition("resnet") == "False BlockedByFailedLoad"
+    assert "did not end within 1800 s" in world.message("resnet")
+    assert set(world.triton.processes) == before
+
+    world.model("resnet", "pass  # mended", **SHARED)
+    await operator.run(seconds=60)
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet")
+    assert len(before & set(world.triton.processes)) == 1
+
+
+async def test_the_only_pod_of_a_server_is_not_deleted(world: World, operator: Operator) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    world.model("steady", **SHARED)
+    await operator.settle()
+    before = set(world.triton.processes)
+    world.model("resnet", "wedge", **SHARED)
+    await operator.settle()
+    world.model("resnet", "pass  # mended", **SHARED)
+    await operator.run(seconds=60)
+
+    assert set(world.triton.processes) == before
+    assert world.condition("steady") == "True Serving"
+
+
+# ---- from one shared server to another --------------------------------------------------------
+
+
+async def test_a_model_is_served_by_the_old_server_until_the_new_one_has_loaded_it(
+    world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_PATIENCE_SECONDS", 0.0)
+    world.server("old")
+    world.server("new")
+    world.model("resnet", serverRef={"name": "old"})
+    await operator.settle()
+    served = world.serving("old")
+
+    world.model("resnet", "hang", serverRef={"name": "new"})
+    await operator.settle()
+    assert world.serving("old") == served != [{}]
+    assert world.model_status("resnet").server == "old"
+    assert world.condition("resnet") == "False Loading"
+
+    world.triton.release.set()
+    await operator.settle()
+    assert_all_serve(world, "new", "resnet")
+    assert world.model_status("resnet").server == "new"
+    assert world.serving("old") == [{}]
+
+
+async def test_a_model_that_the_new_server_refuses_stays_with_the_old_one(
+    world: World, operator: Operator
+) -> None:
+    world.server("old")
+    world.server("new")
+    world.model("resnet", serverRef={"name": "old"})
+    await operator.settle()
+    served = world.serving("old")
+
+    world.model("resnet", "raise", serverRef={"name": "new"})
+    await operator.settle()
+
+    assert world.serving("old") == served
+    assert world.condition("resnet") == "False LoadFailed"
+
+
 # ---- the operator comes and goes --------------------------------------------------------------
 
 
@@ -653,10 +1017,13 @@ def remove(world: World) -> None:
     world.remove(names.KIND_MODEL, "goes")
 
 
+@pytest.mark.parametrize("patience", [2.0, 0.0], ids=["in the pass", "beside it"])
 @pytest.mark.parametrize("change", [create, improve, damage, remove])
 async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
-    change: Callable[[World], None],
+    change: Callable[[World], None], patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loader, "_PATIENCE_SECONDS", patience)
+
     async def begun() -> tuple[World, Operator]:
         world = World()
         prepare(world)

@@ -64,6 +64,8 @@ class World:
         self.missing_claims: set[str] = set()
         self.ended: dict[str, Triton] = {}
         """The last process by pod uid that could not start."""
+        self.crashing: set[str] = set()
+        """Servers whose processes end, whatever they load."""
         self.stuck_jobs = False
         self.copying: list[JobEvent] | None = None
         """While this is set, Jobs run on; it is their log."""
@@ -73,6 +75,7 @@ class World:
         """Moments before and after every call that changes the cluster or a pod."""
         self.kill_at: int | None = None
         self.triton.interrupt = self.interrupt
+        self.triton.timed_out = self._wait
         self._version = 0
         self._uids = 0
         self._applied: dict[Ref, Manifest] = {}
@@ -285,7 +288,7 @@ class World:
     def interrupt(self) -> None:
         """End the operator's process here if the test wants it."""
         self.moment += 1
-        if self.moment == self.kill_at:
+        if self.kill_at is not None and self.moment >= self.kill_at:
             raise KilledError
 
     def _write(self, verb: str, ref: Ref) -> "_Write":
@@ -416,23 +419,32 @@ class World:
                 }
             )
 
+    def _wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
     def _container_ended(self, uid: str) -> None:
         for (kind, _, _), pod in self.objects.items():
             if kind == "Pod" and pod["metadata"]["uid"] == uid:
-                self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
+                self._crash(pod)
 
     def _run_pod(self, pod: Body) -> None:
         uid, server = pod["metadata"]["uid"], _label(pod, names.LABEL_SERVER)
         claim = self._claim(_claim_of(pod))
+        if server in self.crashing:
+            self.triton.processes.pop(uid, None)
+            self._crash(pod)
+            return
         process = self.triton.processes.get(uid)
         repository = Pod.parse(pod).repository
         if process is None and claim.has(server, repository):
             process = Triton(server, claim, repository=repository)
+            if "crash" in pod["status"]:
+                pod["status"]["restarts"] = pod["status"].get("restarts", 0) + 1
             try:
                 process.start()
             except ServerKilledError:
                 self.ended[uid] = process
-                self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
+                self._crash(pod)
                 return
             self.triton.processes[uid] = process
             running = {"running": {"startedAt": self.now.isoformat()}}
@@ -446,11 +458,25 @@ class World:
                 ready=model is None or model in process.loaded,
             )
 
+    def _crash(self, pod: Body) -> None:
+        pod["status"]["crash"] = {
+            "reason": "Error",
+            "exitCode": 139,
+            "message": "no CUDA-capable device is detected",
+            "finishedAt": self.now.isoformat(),
+        }
+        self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
+
     def _set_pod(self, pod: Body, state: Body, *, ready: bool) -> None:
+        last = pod["status"].get("crash")
+        restarts = pod["status"].get("restarts", 0)
+        container = {"name": "triton", "state": state, "restartCount": restarts}
         pod["status"] |= {
             "ready": ready,
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
-            "containerStatuses": [{"name": "triton", "state": state}],
+            "containerStatuses": [
+                container | ({"lastState": {"terminated": last}} if last else {})
+            ],
         }
 
     def _count(self, deployment: Body) -> None:
@@ -539,7 +565,10 @@ class Operator:
         def clock() -> datetime:
             return self.world.now
 
-        self.reconciler = ServerReconciler(cluster, self.world.triton, settings, clock)
+        self.woken: set[Key] = set()
+        self.reconciler = ServerReconciler(
+            cluster, self.world.triton, settings, clock, self.woken.add
+        )
         self.assigner = ModelAssigner(cluster, clock)
 
     async def run_once(self) -> list[OperatorError]:
@@ -554,13 +583,21 @@ class Operator:
             try:
                 # At once again where nothing is left to wait for.
                 for _ in range(10):
-                    if await self.reconciler.reconcile((NAMESPACE, server)) > 0:
+                    pause = await self.reconciler.reconcile((NAMESPACE, server))
+                    await self._idle()
+                    if pause > 0 and (NAMESPACE, server) not in self.woken:
                         break
+                    self.woken.discard((NAMESPACE, server))
                 else:
                     raise AssertionError(f"passes over {server} never rest")
             except OperatorError as error:
                 failures.append(error)
         return failures
+
+    async def _idle(self) -> None:
+        """Let what goes on beside the passes go on for a while."""
+        for _ in range(20):
+            await asyncio.sleep(0)
 
     async def settle(self, *, steps: int = 40, restarting: bool = False) -> None:
         """Go on until neither the operator nor the cluster changes anything any more."""
