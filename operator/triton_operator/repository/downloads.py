@@ -79,7 +79,9 @@ class Downloads:
         failed = threading.Event()
 
         def work() -> None:
-            while not (failed.is_set() or self._stopped.is_set()):
+            while not failed.is_set():
+                if self._stopped.is_set():
+                    raise Stopped  # what is left out must not look done
                 try:
                     item = queue.popleft()
                 except IndexError:
@@ -94,8 +96,8 @@ class Downloads:
         if workers <= 1:
             return work()
         with ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(work) for _ in range(workers)]
             try:
+                futures = [pool.submit(work) for _ in range(workers)]
                 wait(futures, return_when=FIRST_EXCEPTION)
             except BaseException:  # the process is told to end
                 self.stop()

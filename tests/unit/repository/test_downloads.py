@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from triton_operator.repository.downloads import Downloads, Limits, Throttle
+from triton_operator.repository.downloads import Downloads, Limits, Stopped, Throttle
 from triton_operator.repository.partial import Partial
 from triton_operator.repository.sources import (
     SourceChangedError,
@@ -116,6 +116,17 @@ def test_one_failure_ends_the_others(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError):
         Downloads(Source(), Limits(parallel=2)).each(work, range(10_000))
     assert len(done) < 10_000
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_what_is_stopped_does_not_look_done(tmp_path: Path, parallel: int) -> None:
+    downloads = Downloads(Source(), Limits(parallel=parallel))
+    with Partial.create(tmp_path / "x") as partial:
+        with pytest.raises(Stopped):
+            downloads.fetch(FILE, partial, lambda _: downloads.stop())
+        assert partial.missing(SIZE)
+    with pytest.raises(Stopped):
+        downloads.each(print, [1])
 
 
 def test_the_rate_is_kept_over_all_connections() -> None:
