@@ -64,7 +64,9 @@ def flash_crowds(random: np.random.Generator, seconds: int) -> np.ndarray:
     t = np.arange(seconds)
     while k < seconds:
         since = t - k
-        crowd = np.where(since >= 0, np.minimum(since / 30, 1) * np.exp(-np.maximum(since, 0) / 180), 0)
+        crowd = np.where(
+            since >= 0, np.minimum(since / 30, 1) * np.exp(-np.maximum(since, 0) / 180), 0
+        )
         rate += 30 * random.uniform(4, 7) * crowd
         k += 300 + random.exponential(900)
     return rate

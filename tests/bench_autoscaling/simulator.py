@@ -135,7 +135,20 @@ def _second(
         elif routing == 2:
             pod, other = ready[np.random.randint(n)], ready[np.random.randint(n)]
             for each in (pod, other):
-                _execute(each, t, queue, head, length, free, job, counters, sizes, service, target, totals)
+                _execute(
+                    each,
+                    t,
+                    queue,
+                    head,
+                    length,
+                    free,
+                    job,
+                    counters,
+                    sizes,
+                    service,
+                    target,
+                    totals,
+                )
             if _in_flight(other, instances, length, job) < _in_flight(pod, instances, length, job):
                 pod = other
         elif routing == 3:
@@ -144,7 +157,20 @@ def _second(
             offset = np.random.randint(n)
             for k in range(n):
                 each = ready[(k + offset) % n]
-                _execute(each, t, queue, head, length, free, job, counters, sizes, service, target, totals)
+                _execute(
+                    each,
+                    t,
+                    queue,
+                    head,
+                    length,
+                    free,
+                    job,
+                    counters,
+                    sizes,
+                    service,
+                    target,
+                    totals,
+                )
                 count = _in_flight(each, instances, length, job)
                 if count < fewest:
                     fewest = count
@@ -169,7 +195,9 @@ def _second(
     end = now + 1.0
     for pod in range(MAX_PODS):
         if state[pod] >= READY:
-            _execute(pod, end, queue, head, length, free, job, counters, sizes, service, target, totals)
+            _execute(
+                pod, end, queue, head, length, free, job, counters, sizes, service, target, totals
+            )
             concurrency[pod] += _in_flight(pod, instances, length, job)
     return turn
 

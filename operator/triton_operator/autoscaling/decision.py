@@ -1,7 +1,7 @@
 """How many pods a server should have: the largest need of its models, within all its limits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from triton_operator.api.autoscaling import Autoscaling
@@ -60,8 +60,6 @@ class Memory:
 
     samples: Mapping[str, PodSample] = field(default_factory=dict)
     models: Mapping[str, ModelMemory] = field(default_factory=dict)
-    needs: Trail = NO_TRAIL
-    """The need at each tick, for scaleUp's window."""
     surges: Trail = NO_TRAIL
     """Need for backlogs and stuck pods, for scaleDown's window."""
     changes: tuple[tuple[float, int], ...] = ()
@@ -76,6 +74,8 @@ class Decision:
 
     previous: int
     desired: int
+    need: int
+    """Pods that the models need, whatever the limits say."""
     reason: str
     """Why ``desired``, with numbers and units."""
     limit: str = ""
@@ -99,57 +99,54 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
     if 2 * len(samples) < pool.ready or not samples:
         hold = explain.silent(len(samples), pool.ready)
         decision = Decision(
-            pool.desired, pool.desired, hold, hold=hold, ready=pool.ready, answering=len(samples)
+            previous=pool.desired,
+            desired=pool.desired,
+            need=pool.desired,
+            reason=hold,
+            hold=hold,
+            ready=pool.ready,
+            answering=len(samples),
         )
-        return decision, _with(memory, samples=latest, began=began)
+        return decision, replace(memory, samples=latest, began=began)
     needs, models = _assess(spec, seen, memory)
     need = max((each.pods for each in needs), default=0)
     steady = max((each.steady for each in needs), default=0)
     surge = max((each.surge for each in needs), default=0)
-    up, down = spec.scale_up, spec.scale_down
+    down = spec.scale_down
     memory = Memory(
         samples=latest,
         models=models,
-        needs=memory.needs.grow(at, need, up.stabilization_window_seconds),
         surges=memory.surges.grow(at, surge, down.stabilization_window_seconds),
         changes=tuple(change for change in memory.changes if at - change[0] <= _LONGEST_PERIOD),
         began=began,
     )
     young = at - began < down.stabilization_window_seconds
     hold = explain.hold(needs, pool, young=young)
-    wanted = round(min(memory.needs.values))
-    if wanted <= pool.desired:
-        least_safe = max(steady, round(max(memory.surges.values)))
-        wanted = pool.desired if hold else min(pool.desired, least_safe)
+    wanted = max(steady, round(max(memory.surges.values))) if need <= pool.desired else need
+    if wanted > _WORTH_A_CHANGE * pool.desired or hold:
+        wanted = max(wanted, pool.desired)
     bounded, limit = _bound(spec, pool, wanted, need)
     desired = _step(spec, pool, memory, bounded, at)
     reason = explain.decision(needs, pool, desired, wanted, spec) if needs else "no model is served"
     if desired != pool.desired:
-        memory = _with(memory, changes=(*memory.changes, (at, desired - pool.desired)))
+        memory = replace(memory, changes=(*memory.changes, (at, desired - pool.desired)))
     decision = Decision(
-        pool.desired, desired, reason, limit, hold, pool.ready, len(samples), tuple(needs)
+        previous=pool.desired,
+        desired=desired,
+        need=need,
+        reason=reason,
+        limit=limit,
+        hold=hold,
+        ready=pool.ready,
+        answering=len(samples),
+        needs=tuple(needs),
     )
     return decision, memory
 
 
 _LONGEST_PERIOD = 1800.0
-
-
-def _with(
-    memory: Memory,
-    *,
-    samples: Mapping[str, PodSample] | None = None,
-    changes: tuple[tuple[float, int], ...] | None = None,
-    began: float | None = None,
-) -> Memory:
-    return Memory(
-        memory.samples if samples is None else samples,
-        memory.models,
-        memory.needs,
-        memory.surges,
-        memory.changes if changes is None else changes,
-        memory.began if began is None else began,
-    )
+_WORTH_A_CHANGE = 0.95
+"""Fewer pods are worth the change from this share of them on."""
 
 
 def _assess(
@@ -165,11 +162,12 @@ def _assess(
         answering=len(seen.samples),
         starting=pool.starting,
         startup=pool.startup_seconds,
+        patience=spec.scale_up.stabilization_window_seconds,
         least=spec.min_replicas,
         most=spec.max_replicas if pool.most is None else min(spec.max_replicas, pool.most),
     )
     needs: list[ModelNeed] = []
-    models = dict(memory.models)
+    models = {model: each for model, each in memory.models.items() if model in seen.shapes}
     for model, signals in measure(memory.samples, seen.samples, seen.shapes, services).items():
         if signals.seconds <= 0:
             continue  # first seen: there is nothing to compare with

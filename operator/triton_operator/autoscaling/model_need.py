@@ -15,6 +15,7 @@ from triton_operator.autoscaling.rehearsal import (
     Tick,
     Trail,
     choose_rule,
+    keep_rule,
     rehearse,
 )
 from triton_operator.autoscaling.samples import Batches, ModelShape
@@ -45,6 +46,9 @@ class ModelMemory:
 
     rehearsal: Rehearsal
     arrivals: Trail = NO_TRAIL
+    loads: Trail = NO_TRAIL
+    drains: Trail = NO_TRAIL
+    """Load, and load with what waits, for as long as scaleUp's window."""
     busy: float = 0.0
     executed: float = 0.0
     """Busy seconds and executed requests, both fading; their ratio is the service time."""
@@ -98,6 +102,8 @@ class Circumstances:
     answering: int
     starting: int
     startup: float
+    patience: float
+    """For how long more pods must have been needed."""
     least: int
     most: int
 
@@ -117,13 +123,21 @@ def assess_need(
     service = memory.service
     if service is None:
         idle = pace == 0 and signals.pending == 0
-        need = ModelNeed(
-            model, signals, 0.0 if idle else None, stuck=stuck, surge=around.ready + stuck
-        )
-        return (replace(need, surge=0) if idle else need), memory
+        if idle:
+            return ModelNeed(model, signals, 0.0), memory
+        # One more than those that do not get on; how many more, only finished requests tell.
+        return ModelNeed(model, signals, None, surge=1 + stuck, stuck=stuck), memory
     largest = max((each.size for each in memory.batches if each.executions >= 1), default=1)
     capacity = assess_capacity(service, fit_batches(memory.batches), largest, shape, around.target)
+    backlog = 0.0 if around.starting else signals.pending * capacity.service
     load = pace * capacity.service
+    drain = load + backlog / max(SHORTEST_DRAIN, around.startup)
+    memory = replace(
+        memory,
+        loads=memory.loads.grow(around.at, load, around.patience),
+        drains=memory.drains.grow(around.at, drain, around.patience),
+    )
+    load, drain = min(memory.loads.values), min(memory.drains.values)
     memory, variability = _calibrate(memory, signals, capacity)
     tick = Tick(
         around.at,
@@ -135,9 +149,10 @@ def assess_need(
         around.most,
     )
     lived = rehearse(memory.rehearsal, tick, capacity, variability)
-    rehearsal, rule = choose_rule(lived, around.tail, capacity, variability)
-    backlog = 0.0 if around.starting else signals.pending * capacity.service
-    drain = load + backlog / max(SHORTEST_DRAIN, around.startup)
+    waits = signals.pending * capacity.service > capacity.target * around.ready
+    rehearsal, rule = (keep_rule(lived) if waits else None) or choose_rule(
+        lived, around.tail, capacity, variability
+    )
     need = ModelNeed(
         model=model,
         signals=signals,

@@ -9,9 +9,9 @@ too long.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, exp
+from math import ceil, exp, log
 
 from triton_operator.autoscaling.capacity import Capacity, highest_load, late_share
 
@@ -19,11 +19,12 @@ LEVELS = (0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25, 0.18)
 """Loads of 0 to 1 that are tried, falling."""
 MEMORY_SECONDS = 4 * 3600.0
 """An hour ago counts e^(-1/4) of now."""
-PRIOR_SECONDS = 900.0
+PRIOR_SECONDS = 3600.0
 """How much load the formula of the steady queue stands for, until there is a record."""
 NO_BETTER = 1.1
 """Where no rule keeps the tail, the cheapest that comes within this factor of the best."""
 WORTH_A_CHANGE = 0.95
+_SMALLEST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Rehearsal:
     windows: tuple[Window, ...]
     chosen: int = 0
     """Index of the window that is in use."""
+    level: float | None = None
+    """The level that is in use; None before the first choice."""
     loads: Trail = NO_TRAIL
     requests: float = 0.0
     seconds: float = 0.0
@@ -121,12 +124,12 @@ def rehearse(rehearsal: Rehearsal, tick: Tick, capacity: Capacity, variability: 
     keep = max(window.seconds for window in rehearsal.windows)
     loads = rehearsal.loads.grow(tick.at, tick.load, keep)
     fade = exp(-tick.seconds / MEMORY_SECONDS)
-    return Rehearsal(
+    return replace(
+        rehearsal,
         windows=tuple(
             _live(window, max(loads.since(tick.at - window.seconds)), tick, capacity, variability)
             for window in rehearsal.windows
         ),
-        chosen=rehearsal.chosen,
         loads=loads,
         requests=rehearsal.requests * fade + tick.arrivals * tick.seconds,
         seconds=rehearsal.seconds * fade + tick.seconds,
@@ -176,11 +179,11 @@ def choose_rule(
 ) -> tuple[Rehearsal, Rule]:
     """Return the cheapest rule that keeps the tail, and the rehearsal that remembers it.
 
-    Between two levels the share of late requests and the pods are taken as linear.
+    Between two levels the pods and the logarithm of the share of late requests are linear.
     """
     if rehearsal.seconds <= 0 or rehearsal.requests <= 0:
         level = highest_load(tail, capacity, variability)
-        return rehearsal, Rule(level, rehearsal.window.seconds)
+        return _use(rehearsal, rehearsal.chosen, level)
     prior = rehearsal.requests / rehearsal.seconds * PRIOR_SECONDS
     steady = tuple(late_share(level, capacity, variability) for level in LEVELS)
     shares = [
@@ -201,10 +204,23 @@ def choose_rule(
     for option in options:
         if option[1] == rehearsal.chosen and cost > WORTH_A_CHANGE * option[0]:
             cost, index, level = option
-    chosen = Rehearsal(
-        rehearsal.windows, index, rehearsal.loads, rehearsal.requests, rehearsal.seconds
-    )
-    return chosen, Rule(level, rehearsal.windows[index].seconds)
+    return _use(rehearsal, index, level)
+
+
+def keep_rule(rehearsal: Rehearsal) -> tuple[Rehearsal, Rule] | None:
+    """Return the rule in use, None before the first choice.
+
+    What goes wrong now is a lesson for the next time: more headroom, asked for while requests
+    wait, would come when the surge is over.
+    """
+    if rehearsal.level is None:
+        return None
+    return _use(rehearsal, rehearsal.chosen, rehearsal.level)
+
+
+def _use(rehearsal: Rehearsal, index: int, level: float) -> tuple[Rehearsal, Rule]:
+    rule = Rule(level, rehearsal.windows[index].seconds)
+    return replace(rehearsal, chosen=index, level=level), rule
 
 
 def _cheapest(
@@ -216,7 +232,7 @@ def _cheapest(
         return
     for above, below in pairwise(range(len(LEVELS))):
         if shares[below] <= goal:
-            part = (shares[above] - goal) / (shares[above] - shares[below])
+            part = log(shares[above] / goal) / log(shares[above] / max(shares[below], _SMALLEST))
             yield (
                 pods[above] + part * (pods[below] - pods[above]),
                 LEVELS[above] + part * (LEVELS[below] - LEVELS[above]),
