@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, exp, log
+from math import exp, log
 
 from triton_operator.autoscaling.capacity import Capacity, highest_load, late_share
 
@@ -148,14 +148,15 @@ def _live(
     demand = tick.arrivals * capacity.service
     backlog, late, pods = [], [], []
     for index, level in enumerate(LEVELS):
-        size = min(max(ceil(ready / level), tick.least), tick.most)
+        # Parts of pods: to round up would make a level seem better than it is.
+        size = min(max(ready / level, tick.least), tick.most)
         rate = size / capacity.service
         before = window.backlog[index]
         after = max(0.0, before + requests - rate * tick.seconds)
         share = _late(demand / size, before / rate, after / rate, capacity, variability)
         backlog.append(after)
         late.append(window.late[index] * fade + requests * share)
-        wanted = min(max(ceil(largest / level), tick.least), tick.most)
+        wanted = min(max(largest / level, tick.least), tick.most)
         pods.append(window.pods[index] * fade + wanted * tick.seconds)
     return Window(window.seconds, kept, tuple(backlog), tuple(late), tuple(pods))
 

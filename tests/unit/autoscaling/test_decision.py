@@ -26,7 +26,7 @@ def test_every_load_settles_in_two_steps_without_turning_back(pods: int, load: f
     plant = Plant(spec(scaleDown={"maxPercent": 100}))
     plant.start(pods)
 
-    plant.run(load * pods * CAPACITY, 3600)
+    plant.run(load * pods * CAPACITY, 1200)
 
     directions = {after > before for before, after in plant.changes}
     assert len(plant.changes) <= 2
