@@ -25,7 +25,7 @@ class Scraped:
     def increase(self, window: float) -> np.ndarray:
         """Return each ready pod's counters' increase in the window, one row per pod."""
         now, generation, counters = self._pages[-1]
-        since, before, old = next(page for page in self._pages if page[0] >= now - window - 1e-9)
+        _, before, old = next(page for page in self._pages if page[0] >= now - window - 1e-9)
         known = (generation >= 0) & (before == generation)
         young = (generation >= 0) & ~known
         delta = np.where(known[:, None], counters - old, np.where(young[:, None], counters, 0))
@@ -173,10 +173,10 @@ class Static:
     period = 3600
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
 
     def tick(self, pool: Pool, scraped: Scraped) -> int:
-        return self._size
+        return self.size
 
 
 @dataclass

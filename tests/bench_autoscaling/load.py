@@ -16,7 +16,7 @@ def read_counts(path: Path, seed: int, scale: float = 1.0) -> Counts:
     try:
         rates = np.array([float(word) for word in path.read_text().split()]) * scale
     except ValueError as error:
-        raise SystemExit(f"{path}: expected one number per second, separated by spaces: {error}")
+        raise SystemExit(f"{path}: expected one number per second: {error}") from None
     if len(rates) == 0 or not np.all(np.isfinite(rates)) or np.any(rates < 0):
         raise SystemExit(f"{path}: expected requests per second, each a number of 0 or more")
     if np.all(rates == np.floor(rates)):
@@ -103,10 +103,10 @@ RECORDED = {"conv": ("conv_rps_1s.txt", 10), "code": ("code_rps_1s.txt", 20)}
 """File and factor: every request stands for that many, so that there is something to scale."""
 
 
-def build_counts(name: str, seed: int, seconds: int) -> Counts:
+def build_counts(name: str, seed: int, seconds: int, factor: float = 1.0) -> Counts:
     """Return the requests of each second of a load known by name."""
     if name in RECORDED:
         file, scale = RECORDED[name]
         return read_counts(_TRACES / file, seed, scale)[:seconds]
     random = np.random.default_rng([seed, sum(name.encode())])
-    return random.poisson(GENERATED[name](random, seconds))
+    return random.poisson(factor * GENERATED[name](random, seconds))

@@ -3,7 +3,6 @@
 import numpy as np
 
 from tests.bench_autoscaling.baselines import (
-    BUSY,
     COMPUTE,
     EXECUTIONS,
     QUEUE,

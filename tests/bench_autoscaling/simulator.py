@@ -118,7 +118,7 @@ def _seed(seed):
 
 
 @njit(cache=True)
-def _second(
+def _second(  # noqa: PLR0912
     now, arrivals, routing, ready, turn, connections, max_age,
     state, queue, head, length, free, job, counters, sizes, service, target, totals, concurrency,
 ):  # fmt: skip

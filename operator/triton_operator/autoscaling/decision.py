@@ -153,7 +153,6 @@ def _assess(
     spec: Autoscaling, seen: Observed, memory: Memory
 ) -> tuple[list[ModelNeed], dict[str, ModelMemory]]:
     pool = seen.pool
-    services = {model: each.service or 0.0 for model, each in memory.models.items()}
     around = Circumstances(
         at=seen.at,
         target=spec.target_queue_time_milliseconds / 1000,
@@ -168,7 +167,7 @@ def _assess(
     )
     needs: list[ModelNeed] = []
     models = {model: each for model, each in memory.models.items() if model in seen.shapes}
-    for model, signals in measure(memory.samples, seen.samples, seen.shapes, services).items():
+    for model, signals in measure(memory.samples, seen.samples, seen.shapes).items():
         if signals.seconds <= 0:
             continue  # first seen: there is nothing to compare with
         before = memory.models.get(model)

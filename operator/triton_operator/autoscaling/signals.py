@@ -35,8 +35,8 @@ class Signals:
     """Time that instances were busy, in total."""
     utilization: float = 0.0
     """Busy share of all instances, 0 to 1."""
-    expected_wait: float = 0.0
-    """Wait of the next request on the fullest pod; 0 where the service time is unknown."""
+    fullest: float = 0.0
+    """Requests that wait for each instance of the fullest pod."""
     batches: tuple[Batches, ...] = ()
     """Executions by batch size."""
     pods: int = 0
@@ -73,12 +73,10 @@ def measure(
     before: Mapping[str, PodSample],
     now: Iterable[PodSample],
     shapes: Mapping[str, ModelShape],
-    service: Mapping[str, float],
 ) -> dict[str, Signals]:
     """Return what happened since ``before``, for each model that a pod reports.
 
-    ``service`` is the last known service time of each model in seconds. A pod without an earlier
-    sample only adds to ``pending``: its counters' age is not known.
+    A pod without an earlier sample only adds to ``pending``: its counters' age is not known.
     """
     totals: dict[str, _Total] = {}
     for sample in now:
@@ -98,7 +96,7 @@ def measure(
                 total = totals[model] = _Total(shapes.get(model, ModelShape()))
             known = old is not None and seconds > 0
             batches = _batches(sample, None if restarted else old, model) if known else ()
-            total.add(sample.uid, each, seconds if known else 0.0, batches, service.get(model, 0.0))
+            total.add(sample.uid, each, seconds if known else 0.0, batches)
     return {model: total.signals() for model, total in totals.items()}
 
 
@@ -149,24 +147,32 @@ def _batches(sample: PodSample, old: PodSample | None, model: str) -> tuple[Batc
 class _Total:
     """The sum over pods of one model."""
 
-    __slots__ = ("_batches", "_rates", "_shape", "_stuck", "_sums", "_utilization", "_wait", "pods")
+    __slots__ = (
+        "_batches",
+        "_fullest",
+        "_fullest",
+        "_rates",
+        "_shape",
+        "_stuck",
+        "_sums",
+        "_utilization",
+        "pods",
+    )
 
     def __init__(self, shape: ModelShape) -> None:
         self._shape = shape
         self._sums = [0.0] * 6  # longest seconds, pending, finished, waited, executed, busy
         self._rates = [0.0] * 3  # arrivals, completions, failures
         self._utilization = 0.0
-        self._wait = 0.0
+        self._fullest = 0.0
         self._batches: dict[int, list[float]] = {}
         self._stuck: list[str] = []
         self.pods = 0
 
-    def add(
-        self, uid: str, pod: _Sum, seconds: float, batches: tuple[Batches, ...], service: float
-    ) -> None:
+    def add(self, uid: str, pod: _Sum, seconds: float, batches: tuple[Batches, ...]) -> None:
         sums = self._sums
         sums[1] += pod.pending
-        self._wait = max(self._wait, pod.pending * service / self._shape.instances)
+        self._fullest = max(self._fullest, pod.pending / self._shape.instances)
         if seconds <= 0:
             return
         self.pods += 1
@@ -209,7 +215,7 @@ class _Total:
             executed=executed,
             busy=busy if isfinite(busy) else 0.0,
             utilization=min(1.0, self._utilization / self.pods) if self.pods else 0.0,
-            expected_wait=self._wait,
+            fullest=self._fullest,
             batches=tuple(Batches(size, *entry) for size, entry in sorted(self._batches.items())),
             pods=self.pods,
             stuck=frozenset(self._stuck),

@@ -33,7 +33,7 @@ def build_status(
         desired=decision.desired,
         queue_time_milliseconds=_milliseconds(waited / finished) if finished > 0 else None,
         expected_queue_time_milliseconds=_milliseconds(
-            max((each.signals.expected_wait for each in needs), default=0.0)
+            max((each.signals.fullest * (each.service or 0.0) for each in needs), default=0.0)
         ),
         utilization=round(max((each.signals.utilization for each in needs), default=0.0), 2),
         pending=sum(each.signals.pending for each in needs),
