@@ -1,7 +1,7 @@
 """How many pods one model needs, and what is remembered of it from tick to tick."""
 
 from dataclasses import dataclass, field, replace
-from math import ceil, exp
+from math import ceil, exp, sqrt
 
 from triton_operator.autoscaling.capacity import (
     Capacity,
@@ -23,6 +23,8 @@ from triton_operator.autoscaling.signals import Signals
 
 ARRIVAL_SECONDS = 15.0
 """Arrivals are averaged over so long."""
+CONFIDENCE = 3.0
+"""Standard deviations by which the arrivals of one tick count for less."""
 SERVICE_SECONDS = 120.0
 """Service times are averaged over so long, and batches over five times that."""
 VARIABILITY_SECONDS = 1800.0
@@ -116,10 +118,10 @@ def assess_need(
     around: Circumstances,
 ) -> tuple[ModelNeed, ModelMemory]:
     """Return what one model needs now, and what to remember of it."""
-    missing = around.ready / around.answering if around.answering else 1.0
+    missing = max(1.0, around.ready / around.answering) if around.answering else 1.0
     memory = _remember(memory, signals, around.at)
     stuck = _count_stuck(memory, around, signals)
-    pace = sum(memory.arrivals.values) / len(memory.arrivals.values) * max(1.0, missing)
+    pace = sum(memory.arrivals.values) / len(memory.arrivals.values) * missing
     service = memory.service
     if service is None:
         idle = pace == 0 and signals.pending == 0
@@ -131,7 +133,8 @@ def assess_need(
     capacity = assess_capacity(service, fit_batches(memory.batches), largest, shape, around.target)
     backlog = 0.0 if around.starting else signals.pending * capacity.service
     load = pace * capacity.service
-    drain = load + backlog / max(SHORTEST_DRAIN, around.startup)
+    now = max(load, _surely(signals) * missing * capacity.service)
+    drain = now + backlog / max(SHORTEST_DRAIN, around.startup)
     memory = replace(
         memory,
         loads=memory.loads.grow(around.at, load, around.patience),
@@ -142,7 +145,7 @@ def assess_need(
     tick = Tick(
         around.at,
         signals.seconds,
-        signals.arrivals * max(1.0, missing),
+        signals.arrivals * missing,
         load,
         around.startup,
         around.least,
@@ -189,6 +192,12 @@ def _remember(memory: ModelMemory, signals: Signals, at: float) -> ModelMemory:
         batches=kept if signals.executed > 0 else memory.batches,
         stuck_since={uid: memory.stuck_since.get(uid, at) for uid in signals.stuck},
     )
+
+
+def _surely(signals: Signals) -> float:
+    """Return a rate that the last tick's arrivals exceed but for chance, if they are random."""
+    number = signals.arrivals * signals.seconds
+    return max(0.0, number - CONFIDENCE * sqrt(number)) / signals.seconds
 
 
 def _count_stuck(memory: ModelMemory, around: Circumstances, signals: Signals) -> int:
