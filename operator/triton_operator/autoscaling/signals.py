@@ -6,8 +6,8 @@ counted. Rates are per pod and then added up, so that a pod which missed a scrap
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import inf, isfinite
+from dataclasses import dataclass, field
+from math import inf
 
 from triton_operator.autoscaling.samples import Batches, Counters, ModelShape, PodSample
 
@@ -103,35 +103,45 @@ def measure(
 def _add(total: _Sum, now: Counters, old: Counters | None) -> None:
     """Add the increase of one series; ``old`` is None for one that began after the last scrape."""
     earlier = old if old is not None else _NOTHING
-    success = _increase(now.success, earlier.success)
+    success = now.success - earlier.success
+    inferences = now.inferences - earlier.inferences
+    executions = now.executions - earlier.executions
+    compute_us = now.compute_us - earlier.compute_us
+    queue_us = now.queue_us - earlier.queue_us
+    least = min(success, inferences, executions, compute_us, queue_us)
+    if not (least >= 0 and success + inferences + executions + compute_us + queue_us < inf):
+        # A counter that has started again, is missing or is no number: one by one.
+        success = _increase(now.success, earlier.success)
+        inferences = _increase(now.inferences, earlier.inferences)
+        executions = _increase(now.executions, earlier.executions)
+        compute_us = _increase(now.compute_us, earlier.compute_us)
+        queue_us = _increase(now.queue_us, earlier.queue_us)
     total.success += success
-    total.executed += min(success, _increase(now.inferences, earlier.inferences))
-    total.executions += _increase(now.executions, earlier.executions)
-    total.compute_us += _increase(now.compute_us, earlier.compute_us)
-    total.queue_us += _increase(now.queue_us, earlier.queue_us)
+    total.executed += inferences if inferences < success else success
+    total.executions += executions
+    total.compute_us += compute_us
+    total.queue_us += queue_us
     for reason, count in now.failures.items():
         total.failed += _increase(count, earlier.failures.get(reason, 0.0))
-    pending = _gauge(now.pending)
+    pending = now.pending if 0 <= now.pending < inf else 0.0
+    before = earlier.pending if 0 <= earlier.pending < inf else 0.0
     total.pending += pending
-    total.growth += pending - _gauge(earlier.pending)
+    total.growth += pending - before
 
 
-_NOTHING = Counters(
-    success=0, inferences=0, executions=0, compute_us=0, queue_us=0, pending=0
-)  # a series that is new has counted from 0
+_NOTHING = Counters(success=0, inferences=0, executions=0, compute_us=0, queue_us=0, pending=0)
+"""A series that is new has counted from 0."""
 
 
-def _increase(now: float | None, old: float | None) -> float:
-    if now is None or old is None or not (0 <= now < inf) or not (0 <= old < inf):
+def _increase(now: float, old: float) -> float:
+    if not (0 <= now < inf and 0 <= old < inf):
         return 0.0
     return now - old if now >= old else now
 
 
-def _gauge(value: float | None) -> float:
-    return value if value is not None and 0 <= value < inf else 0.0
-
-
 def _batches(sample: PodSample, old: PodSample | None, model: str) -> tuple[Batches, ...]:
+    if not sample.batches:
+        return ()
     earlier = {each.size: each for each in old.batches.get(model, ())} if old is not None else {}
     return tuple(
         Batches(
@@ -144,35 +154,30 @@ def _batches(sample: PodSample, old: PodSample | None, model: str) -> tuple[Batc
     )
 
 
+@dataclass(slots=True)
 class _Total:
-    """The sum over pods of one model."""
+    """The sum over pods of one model, in the making; the fields are those of ``Signals``."""
 
-    __slots__ = (
-        "_batches",
-        "_fullest",
-        "_fullest",
-        "_rates",
-        "_shape",
-        "_stuck",
-        "_sums",
-        "_utilization",
-        "pods",
-    )
-
-    def __init__(self, shape: ModelShape) -> None:
-        self._shape = shape
-        self._sums = [0.0] * 6  # longest seconds, pending, finished, waited, executed, busy
-        self._rates = [0.0] * 3  # arrivals, completions, failures
-        self._utilization = 0.0
-        self._fullest = 0.0
-        self._batches: dict[int, list[float]] = {}
-        self._stuck: list[str] = []
-        self.pods = 0
+    shape: ModelShape
+    seconds: float = 0.0
+    arrivals: float = 0.0
+    completions: float = 0.0
+    failures: float = 0.0
+    pending: float = 0.0
+    finished: float = 0.0
+    waited: float = 0.0
+    executed: float = 0.0
+    busy: float = 0.0
+    utilization: float = 0.0
+    fullest: float = 0.0
+    pods: int = 0
+    batches: dict[int, list[float]] = field(default_factory=dict)
+    stuck: list[str] = field(default_factory=list)
 
     def add(self, uid: str, pod: _Sum, seconds: float, batches: tuple[Batches, ...]) -> None:
-        sums = self._sums
-        sums[1] += pod.pending
-        self._fullest = max(self._fullest, pod.pending / self._shape.instances)
+        """Add one pod; one without an earlier sample has 0 seconds."""
+        self.pending += pod.pending
+        self.fullest = max(self.fullest, pod.pending / self.shape.instances)
         if seconds <= 0:
             return
         self.pods += 1
@@ -184,39 +189,37 @@ class _Total:
             executed = pod.executed
             share = min(1.0, pod.executions / executed) if executed > 0 else 0.0
             busy = pod.compute_us / 1e6 * share
-        sums[0] = max(sums[0], seconds)
-        sums[2] += pod.success
-        sums[3] += pod.queue_us / 1e6
-        sums[4] += executed
-        sums[5] += busy
-        self._utilization += busy / seconds / self._shape.instances
-        self._rates[0] += (pod.success + pod.failed + pod.growth) / seconds
-        self._rates[1] += pod.success / seconds
-        self._rates[2] += pod.failed / seconds
+        self.seconds = max(self.seconds, seconds)
+        self.finished += pod.success
+        self.waited += pod.queue_us / 1e6
+        self.executed += executed
+        self.busy += busy
+        self.utilization += busy / seconds / self.shape.instances
+        self.arrivals += (pod.success + pod.failed + pod.growth) / seconds
+        self.completions += pod.success / seconds
+        self.failures += pod.failed / seconds
         for each in batches:
             if each.executions > 0:
-                entry = self._batches.setdefault(each.size, [0.0, 0.0])
+                entry = self.batches.setdefault(each.size, [0.0, 0.0])
                 entry[0] += each.executions
                 entry[1] += each.busy_ns
         if pod.pending > 0 and pod.success == 0 and pod.failed == 0:
-            self._stuck.append(uid)
+            self.stuck.append(uid)
 
     def signals(self) -> Signals:
-        seconds, pending, finished, waited, executed, busy = self._sums
-        arrivals, completions, failures = self._rates
         return Signals(
-            seconds=seconds,
-            arrivals=max(0.0, arrivals),
-            completions=completions,
-            failures=failures,
-            pending=pending,
-            finished=finished,
-            waited=waited,
-            executed=executed,
-            busy=busy if isfinite(busy) else 0.0,
-            utilization=min(1.0, self._utilization / self.pods) if self.pods else 0.0,
-            fullest=self._fullest,
-            batches=tuple(Batches(size, *entry) for size, entry in sorted(self._batches.items())),
+            seconds=self.seconds,
+            arrivals=max(0.0, self.arrivals),
+            completions=self.completions,
+            failures=self.failures,
+            pending=self.pending,
+            finished=self.finished,
+            waited=self.waited,
+            executed=self.executed,
+            busy=self.busy,
+            utilization=min(1.0, self.utilization / self.pods) if self.pods else 0.0,
+            fullest=self.fullest,
+            batches=tuple(Batches(size, *entry) for size, entry in sorted(self.batches.items())),
             pods=self.pods,
-            stuck=frozenset(self._stuck),
+            stuck=frozenset(self.stuck),
         )

@@ -22,10 +22,10 @@ def spec(**fields: object) -> Autoscaling:
 
 
 def counters(
-    success: float | None = 0,
-    queue_us: float | None = 0,
+    success: float = 0,
+    queue_us: float = 0,
     compute_us: float | None = None,
-    pending: float | None = 0,
+    pending: float = 0,
     executions: float | None = None,
     **failures: float,
 ) -> Counters:
@@ -35,7 +35,7 @@ def counters(
         failures=failures,
         inferences=success,
         executions=success if executions is None else executions,
-        compute_us=1e5 * (success or 0) if compute_us is None else compute_us,
+        compute_us=1e5 * success if compute_us is None else compute_us,
         queue_us=queue_us,
         pending=pending,
     )

@@ -132,8 +132,8 @@ def test_a_pod_that_missed_a_scrape_keeps_its_rate() -> None:
     assert between(before, now)["m"].completions == pytest.approx(20)
 
 
-@pytest.mark.parametrize("bad", [None, nan, inf, -5.0])
-def test_what_is_missing_or_no_number_is_not_counted(bad: float | None) -> None:
+@pytest.mark.parametrize("bad", [nan, inf, -5.0])
+def test_what_is_missing_or_no_number_is_not_counted(bad: float) -> None:
     before = [sample({"m": counters(10, 10_000, pending=1)})]
     broken = Counters(success=20, failures={"OTHER": nan}, queue_us=bad, pending=bad)
 
@@ -174,7 +174,7 @@ def test_a_pod_where_requests_wait_and_none_is_finished_is_stuck() -> None:
     assert between(before, now)["m"].stuck == {"a"}
 
 
-numbers = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
+numbers = st.one_of(st.floats(0, 1e9), st.floats(allow_nan=True, allow_infinity=True))
 any_counters = st.builds(
     Counters,
     success=numbers,
