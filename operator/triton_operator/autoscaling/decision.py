@@ -100,7 +100,7 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
         hold = explain.silent(len(samples), pool.ready)
         decision = Decision(
             previous=pool.desired,
-            desired=pool.desired,
+            desired=max(spec.min_replicas, min(spec.max_replicas, pool.desired)),
             need=pool.desired,
             reason=hold,
             hold=hold,

@@ -47,8 +47,8 @@ def need(each: ModelNeed, spec: Autoscaling) -> str:
     else:
         asked = ""
     return (
-        f"{text}: {_pods(each.steady)} at {each.rule.level:.0%} load keep the wait of"
-        f" {1 - spec.tail:.4g} of the requests below {within} ms{asked}"
+        f"{text}: {_pods(each.steady)} at {100 * each.rule.level:.0f} % load keep the wait of"
+        f" {100 * (1 - spec.tail):.4g} % of the requests below {within} ms{asked}"
     )
 
 
