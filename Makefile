@@ -11,7 +11,7 @@ PYTHON := $(VENV)/bin/python
 # The programs that the test cluster brings (kubectl, helm), and its kubeconfig.
 WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
 
-.PHONY: help venv demo demo-down test test-unit test-cluster check format crds clean
+.PHONY: help venv demo demo-down test test-unit test-cluster check format crds bench-autoscaling clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ check: venv ## Check style, types, layers and generated files
 	@$(VENV)/bin/ruff format --check operator tests
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+
+bench-autoscaling: venv ## Compare autoscaling policies (a minute; FULL=1: a day; TRACE=file: its load)
+	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@$(PYTHON) -m pytest tests/bench_autoscaling/check_simulator.py --quiet
+	@nice -n 19 $(PYTHON) -m tests.bench_autoscaling $(if $(FULL),--full) $(if $(TRACE),--trace $(TRACE)) $(BENCH_ARGS)
 
 format: venv ## Format the code
 	@$(VENV)/bin/ruff check --fix --quiet operator tests || true

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
 from triton_operator.api.conditions import Conditions
 from triton_operator.api.flags import ARGUMENT_PATTERN, RESERVED_FLAGS, is_reserved
 from triton_operator.api.meta import (
@@ -53,36 +53,6 @@ class Resources(Resource):
     """What a pod is promised, such as `cpu: 4, memory: 16Gi`."""
     limits: Quantities = Field(default_factory=dict)
     """What a pod may use at most; GPUs are set by gpus and gpuResourceName."""
-
-
-class Autoscaling(Resource):
-    """How many pods there are, decided by the requests that arrive and wait."""
-
-    rules = (
-        Rule(
-            cel="self.minReplicas <= self.maxReplicas",
-            message="minReplicas must not be above maxReplicas: lower one or raise the other",
-            holds=lambda self: self.min_replicas <= self.max_replicas,
-        ),
-    )
-
-    min_replicas: Annotated[
-        int,
-        Field(le=1000),
-        Rule(
-            cel="self >= 1",
-            message="minReplicas must be 1 or more: with no pod left there is nothing that sees"
-            " a request arrive, so nothing would start the server again",
-            holds=lambda replicas: replicas >= 1,
-        ),
-    ] = 1
-    """Fewest pods to keep; 0 is refused, as nothing could wake the server again."""
-    max_replicas: Annotated[int, Field(ge=1, le=1000)]
-    """Most pods to run."""
-    target_queue_time_milliseconds: Annotated[int, Field(ge=1, le=600_000)] = 100
-    """How long a request may wait in a queue; below about five service times it cannot be kept."""
-    mode: Literal["Active", "Observe"] = "Active"
-    """Whether decisions are carried out (Active) or only reported in the status (Observe)."""
 
 
 DEFAULT_SIZE = "10Gi"
@@ -289,34 +259,6 @@ class TritonServerSpec(Resource):
         """Whether ``resources`` asks for GPUs, past ``gpus``."""
         names = {*self.resources.requests, *self.resources.limits}
         return any(n == self.gpu_resource_name or n.startswith("nvidia.com/") for n in names)
-
-
-class ScalingDecision(Observed):
-    """One change of the number of pods, and why."""
-
-    time: datetime
-    """When it was decided."""
-    previous: int
-    """Number of pods before."""
-    desired: int
-    """Number of pods decided on."""
-    reason: str = ""
-    """Why, with the numbers that it was decided on."""
-
-
-class AutoscalingStatus(Observed):
-    """What the autoscaler sees and wants."""
-
-    desired: int | None = None
-    """Number of pods that it wants."""
-    queue_time_milliseconds: float | None = None
-    """Mean time that requests waited in a queue."""
-    utilization: float | None = None
-    """Share of time that the model's instances are busy, 0 to 1."""
-    pending: float | None = None
-    """Requests that wait now, over all pods."""
-    decisions: Annotated[tuple[ScalingDecision, ...], Field(max_length=5)] = ()
-    """The last decisions, newest first."""
 
 
 class RepairStatus(Observed):

@@ -257,6 +257,27 @@ REFUSED = (
         "lower one or raise",
     ),
     Refused("no maximum", server(autoscaling={}), "spec.autoscaling.maxReplicas"),
+    Refused(
+        "every request may be late",
+        server(autoscaling={"maxReplicas": 2, "tail": 5}),
+        "spec.autoscaling.tail",
+    ),
+    Refused(
+        "window longer than the longest",
+        server(autoscaling={"maxReplicas": 2, "scaleDown": {"longestWindowSeconds": 60}}),
+        "spec.autoscaling.scaleDown",
+        "lower it or raise longestWindowSeconds",
+    ),
+    Refused(
+        "no step downwards",
+        server(autoscaling={"maxReplicas": 2, "scaleDown": {"maxPercent": 0}}),
+        "spec.autoscaling.scaleDown.maxPercent",
+    ),
+    Refused(
+        "no step upwards",
+        server(autoscaling={"maxReplicas": 2, "scaleUp": {"maxPods": 0}}),
+        "spec.autoscaling.scaleUp.maxPods",
+    ),
     Refused("too many GPUs", server(gpus=17), "spec.gpus"),
     Refused("GPU resource", server(gpuResourceName="gpu"), "spec.gpuResourceName"),
     Refused("bad quantity", server(resources={"limits": {"cpu": "much"}}), "spec.resources.limits"),
@@ -388,6 +409,22 @@ ACCEPTED = {
     "fixed server": server(replicas=0, rollout="Availability"),
     "immutable server": server(modelUpdates="Rollout", rollout="Availability"),
     "scaled server": server(autoscaling={"maxReplicas": 4, "mode": "Observe"}),
+    "scaled server with everything": server(
+        autoscaling={
+            "minReplicas": 2,
+            "maxReplicas": 8,
+            "targetQueueTimeMilliseconds": 250,
+            "tail": 0.01,
+            "scaleUp": {"stabilizationWindowSeconds": 30, "maxPods": 4, "periodSeconds": 60},
+            "scaleDown": {
+                "stabilizationWindowSeconds": 120,
+                "longestWindowSeconds": 120,
+                "maxPercent": 100,
+                "periodSeconds": 60,
+            },
+            "priority": 10,
+        }
+    ),
     "claim of one's own": server(repository={"claimName": "models"}),
     "claim to be made": server(
         repository={

@@ -1,0 +1,102 @@
+"""Why a number of pods: sentences with the numbers and units that it was decided on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triton_operator.api.autoscaling import Autoscaling
+from triton_operator.autoscaling.model_need import ModelNeed
+
+if TYPE_CHECKING:
+    from triton_operator.autoscaling.decision import Pool
+
+
+def decision(
+    needs: list[ModelNeed], pool: Pool, desired: int, wanted: int, spec: Autoscaling
+) -> str:
+    """Say what the number is for; ``needs`` has the model that needs most first."""
+    text = need(needs[0], spec)
+    if desired not in {wanted, pool.desired}:
+        text += f"; {wanted} wanted, {desired} is as far as the limits and steps of the spec go"
+    return text
+
+
+def need(each: ModelNeed, spec: Autoscaling) -> str:
+    """Say what one model needs."""
+    signals = each.signals
+    text = f"{each.model}: {signals.arrivals:.1f} requests/s"
+    if each.load is None or each.rule is None or each.capacity is None:
+        if each.stuck:
+            return f"{text}, {signals.pending:.0f} waiting and none finished on {_pods(each.stuck)}"
+        return f"{text}; how long one takes is not known yet" if signals.pending else text
+    text += f" keep {each.load:.1f} pods busy"
+    if each.surge > each.steady:
+        if each.stuck:
+            text += (
+                f", and none of {signals.pending:.0f} waiting was finished on {_pods(each.stuck)}"
+            )
+        elif signals.pending:
+            text += f" and {signals.pending:.0f} requests wait"
+        return f"{text}: {_pods(each.pods)}"
+    if each.kept > 1.05 * each.load:
+        text += f" ({each.kept:.1f} within {_duration(each.rule.window)})"
+    within = spec.target_queue_time_milliseconds
+    if each.capacity.floored:
+        within = round(each.capacity.target * 1000)
+        asked = f" ({spec.target_queue_time_milliseconds} ms cannot be kept)"
+    else:
+        asked = ""
+    return (
+        f"{text}: {_pods(each.steady)} at {100 * each.rule.level:.0f} % load keep the wait of"
+        f" {100 * (1 - spec.tail):.4g} % of the requests below {within} ms{asked}"
+    )
+
+
+def hold(needs: list[ModelNeed], pool: Pool, *, young: bool) -> str:
+    """Say why no pod is taken away, empty if one may be."""
+    if young:
+        return "the operator has not watched for a whole stabilization window yet"
+    if pool.rolling_out:
+        return "pods are being replaced"
+    if not needs:
+        return "no model reports its requests yet"
+    unknown = [each.model for each in needs if each.load is None]
+    if unknown:
+        return f"no request of {unknown[0]} was finished yet, so its load is not known"
+    return ""
+
+
+def silent(answering: int, ready: int) -> str:
+    """Say that too few pods answered."""
+    if ready == 0:
+        return "no pod is ready"
+    return f"only {answering} of {ready} ready pods answered with metrics"
+
+
+def at_maximum(spec: Autoscaling, need: int) -> str:
+    """Say that maxReplicas is reached."""
+    return f"{need} pods are needed, maxReplicas is {spec.max_replicas}: raise it"
+
+
+def at_share(share: int, need: int) -> str:
+    """Say that the GPU limit is reached."""
+    return (
+        f"{need} pods are needed, the share of the GPU limit is {share}: raise maxGPUs, or the"
+        " priority of this server"
+    )
+
+
+def unschedulable(pool: Pool, need: int) -> str:
+    """Say that the cluster is full."""
+    return (
+        f"{need} pods are needed, but {_pods(pool.unschedulable)} of {pool.desired} find no node:"
+        " add nodes with free GPUs"
+    )
+
+
+def _pods(number: int) -> str:
+    return f"{number} pod" if number == 1 else f"{number} pods"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"  # noqa: PLR2004

@@ -1,0 +1,228 @@
+"""How many pods one model needs, and what is remembered of it from tick to tick."""
+
+from dataclasses import dataclass, field, replace
+from math import ceil, exp, sqrt
+
+from triton_operator.autoscaling.capacity import (
+    Capacity,
+    assess_capacity,
+    fit_batches,
+)
+from triton_operator.autoscaling.rehearsal import (
+    NO_TRAIL,
+    Rehearsal,
+    Rule,
+    Tick,
+    Trail,
+    choose_rule,
+    keep_rule,
+    rehearse,
+)
+from triton_operator.autoscaling.samples import Batches, ModelShape
+from triton_operator.autoscaling.signals import Signals
+
+ARRIVAL_SECONDS = 15.0
+"""Arrivals are averaged over so long."""
+CONFIDENCE = 3.0
+"""Standard deviations by which the arrivals of one tick count for less."""
+SERVICE_SECONDS = 120.0
+"""Service times are averaged over so long, and batches over five times that."""
+VARIABILITY_SECONDS = 1800.0
+STEADY_VARIABILITY = 0.5
+"""Random arrivals, constant service times."""
+PRIOR_REQUESTS = 500.0
+"""Requests that the assumed variability counts for."""
+FULL_LOAD = 0.95
+"""Load of the pods that drain a backlog."""
+SHORTEST_DRAIN = 60.0
+"""A backlog is to be gone in a start-up time, or in so many seconds if that is longer."""
+SHORTEST_STALL = 10.0
+UNKNOWN_STALL = 30.0
+"""How long nothing may be finished before a pod is stuck: 5 service times, and at least that."""
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMemory:
+    """What is known of one model."""
+
+    rehearsal: Rehearsal
+    arrivals: Trail = NO_TRAIL
+    loads: Trail = NO_TRAIL
+    drains: Trail = NO_TRAIL
+    """Load, and load with what waits, for as long as scaleUp's window."""
+    busy: float = 0.0
+    executed: float = 0.0
+    """Busy seconds and executed requests, both fading; their ratio is the service time."""
+    batches: tuple[Batches, ...] = ()
+    waited: float = 0.0
+    expected: float = 0.0
+    """Seconds waited, and what Kingman's formula expects at variability 1, both fading."""
+    stuck_since: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def service(self) -> float | None:
+        """Busy seconds of an instance per request; None before the first was executed."""
+        return self.busy / self.executed if self.executed > 0 and self.busy > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNeed:
+    """How many pods one model needs, with the numbers that say so."""
+
+    model: str
+    signals: Signals
+    load: float | None
+    """Pods that the arrivals keep busy; None while the service time is not known."""
+    service: float | None = None
+    """Busy seconds of an instance per request."""
+    capacity: Capacity | None = None
+    variability: float = STEADY_VARIABILITY
+    rule: Rule | None = None
+    kept: float = 0.0
+    """The largest load within the rule's window."""
+    steady: int = 0
+    """Pods for that load at the rule's level."""
+    surge: int = 0
+    """Pods that also drain what waits, and replace stuck ones."""
+    stuck: int = 0
+
+    @property
+    def pods(self) -> int:
+        """The need."""
+        return max(self.steady, self.surge)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a need depends on besides the model's own signals. Times in seconds."""
+
+    at: float
+    target: float
+    tail: float
+    ready: int
+    answering: int
+    starting: int
+    startup: float
+    patience: float
+    """For how long more pods must have been needed."""
+    least: int
+    most: int
+
+
+def assess_need(
+    model: str,
+    signals: Signals,
+    shape: ModelShape,
+    memory: ModelMemory,
+    around: Circumstances,
+) -> tuple[ModelNeed, ModelMemory]:
+    """Return what one model needs now, and what to remember of it."""
+    missing = max(1.0, around.ready / around.answering) if around.answering else 1.0
+    memory = _remember(memory, signals, around.at)
+    stuck = _count_stuck(memory, around, signals)
+    pace = sum(memory.arrivals.values) / len(memory.arrivals.values) * missing
+    service = memory.service
+    if service is None:
+        idle = pace == 0 and signals.pending == 0
+        if idle:
+            return ModelNeed(model, signals, 0.0), memory
+        # One more than those that do not get on; how many more, only finished requests tell.
+        return ModelNeed(model, signals, None, surge=1 + stuck, stuck=stuck), memory
+    largest = max((each.size for each in memory.batches if each.executions >= 1), default=1)
+    capacity = assess_capacity(service, fit_batches(memory.batches), largest, shape, around.target)
+    backlog = 0.0 if around.starting else signals.pending * capacity.service
+    load = pace * capacity.service
+    now = max(load, _surely(signals) * missing * capacity.service)
+    drain = now + backlog / max(SHORTEST_DRAIN, around.startup)
+    memory = replace(
+        memory,
+        loads=memory.loads.grow(around.at, load, around.patience),
+        drains=memory.drains.grow(around.at, drain, around.patience),
+    )
+    load, drain = min(memory.loads.values), min(memory.drains.values)
+    memory, variability = _calibrate(memory, signals, capacity)
+    tick = Tick(
+        around.at,
+        signals.seconds,
+        signals.arrivals * missing,
+        load,
+        around.startup,
+        around.least,
+        around.most,
+    )
+    lived = rehearse(memory.rehearsal, tick, capacity, variability)
+    waits = signals.pending * capacity.service > capacity.target * around.ready
+    rehearsal, rule = (keep_rule(lived) if waits else None) or choose_rule(
+        lived, around.tail, capacity, variability
+    )
+    need = ModelNeed(
+        model=model,
+        signals=signals,
+        load=load,
+        service=service,
+        capacity=capacity,
+        variability=variability,
+        rule=rule,
+        kept=rehearsal.kept,
+        steady=ceil(rehearsal.kept / rule.level - _EPSILON),
+        surge=ceil(drain / FULL_LOAD - _EPSILON) + stuck,
+        stuck=stuck,
+    )
+    return need, replace(memory, rehearsal=rehearsal)
+
+
+def _remember(memory: ModelMemory, signals: Signals, at: float) -> ModelMemory:
+    fade = exp(-signals.seconds / SERVICE_SECONDS)
+    slow = exp(-signals.seconds / (5 * SERVICE_SECONDS))
+    executed = memory.executed * fade + signals.executed
+    keeps = executed >= 1 or signals.executed > 0
+    merged = {each.size: [each.executions * slow, each.busy_ns * slow] for each in memory.batches}
+    for each in signals.batches:
+        entry = merged.setdefault(each.size, [0.0, 0.0])
+        entry[0] += each.executions
+        entry[1] += each.busy_ns
+    kept = tuple(Batches(size, *entry) for size, entry in merged.items())
+    return replace(
+        memory,
+        arrivals=memory.arrivals.grow(at, signals.arrivals, ARRIVAL_SECONDS - signals.seconds / 2),
+        # What was learned does not fade away while nothing is executed.
+        busy=memory.busy * fade + signals.busy if keeps else memory.busy,
+        executed=executed if keeps else memory.executed,
+        batches=kept if signals.executed > 0 else memory.batches,
+        stuck_since={uid: memory.stuck_since.get(uid, at) for uid in signals.stuck},
+    )
+
+
+def _surely(signals: Signals) -> float:
+    """Return a rate that the last tick's arrivals exceed but for chance, if they are random."""
+    number = signals.arrivals * signals.seconds
+    return max(0.0, number - CONFIDENCE * sqrt(number)) / signals.seconds
+
+
+def _count_stuck(memory: ModelMemory, around: Circumstances, signals: Signals) -> int:
+    """Return how many pods count as lost: where all are stuck, more of the same do not help."""
+    service = memory.service
+    patience = max(SHORTEST_STALL, 5 * service) if service is not None else UNKNOWN_STALL
+    stuck = sum(around.at - since >= patience for since in memory.stuck_since.values())
+    return min(stuck, max(1, signals.pods - stuck)) if stuck else 0
+
+
+def _calibrate(
+    memory: ModelMemory, signals: Signals, capacity: Capacity
+) -> tuple[ModelMemory, float]:
+    """Return the variability (ca²+cs²)/2 that explains the waits of quiet times.
+
+    It also holds how requests are spread over pods: less where the least loaded pod is taken, more
+    where clients stay with a pod.
+    """
+    fade = exp(-signals.seconds / VARIABILITY_SECONDS)
+    load = signals.completions * capacity.service / signals.pods if signals.pods else 0.0
+    waited, expected = memory.waited * fade, memory.expected * fade
+    # A full pod's queue tells of the overload, not of the randomness.
+    if 0.1 < load < 0.8 and signals.pending <= 2 * signals.pods:  # noqa: PLR2004
+        waited += max(0.0, signals.waited - signals.finished * capacity.behind)
+        expected += signals.finished * capacity.service * load / (1 - load)
+    prior = PRIOR_REQUESTS * capacity.service
+    variability = (waited + STEADY_VARIABILITY * prior) / (expected + prior)
+    return replace(memory, waited=waited, expected=expected), min(max(variability, 0.03), 2.0)

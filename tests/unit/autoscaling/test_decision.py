@@ -1,0 +1,275 @@
+"""How many pods a server should have."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.autoscaling.pods import Plant, counters, sample, spec
+from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
+from triton_operator.autoscaling.samples import ModelShape
+
+CAPACITY = 10.0
+"""Requests per second that one pod of the plant can serve."""
+
+
+def settled(pods: int, load: float, **fields: object) -> Plant:
+    """A pool that has run at a share of its capacity for longer than the window."""
+    plant = Plant(spec(**fields))
+    plant.start(pods)
+    plant.run(load * pods * CAPACITY, 400)
+    return plant
+
+
+@pytest.mark.parametrize("pods", [1, 4, 20])
+@pytest.mark.parametrize("load", [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+def test_every_load_settles_in_two_steps_without_turning_back(pods: int, load: float) -> None:
+    plant = Plant(spec(scaleDown={"maxPercent": 100}))
+    plant.start(pods)
+
+    plant.run(load * pods * CAPACITY, 1200)
+
+    directions = {after > before for before, after in plant.changes}
+    assert len(plant.changes) <= 2
+    assert len(directions) <= 1
+    assert load * pods / len(plant.pods) < 0.8  # 500 ms at 100 ms of service, with random arrivals
+
+
+def test_three_times_the_load_is_answered_within_ten_seconds() -> None:
+    plant = settled(2, 0.6)
+
+    plant.run(3 * 12, 10)
+
+    assert len(plant.pods) >= 4
+
+
+def test_pods_that_are_starting_are_not_bought_twice() -> None:
+    plant = settled(1, 0.6)
+
+    plant.run(30, 20)
+    bought = len(plant.pods)
+    plant.run(30, 35)  # they take 60 s to start, and the queue grows meanwhile
+
+    assert bought == len(plant.pods)
+
+
+def test_what_has_piled_up_is_drained() -> None:
+    plant = settled(2, 0.6)
+    plant.run(60, 120)
+    assert max(pod.pending for pod in plant.pods) > 5
+
+    plant.run(60, 500)  # a pod keeps its own queue: others can only take new requests off it
+
+    assert max(pod.pending for pod in plant.pods) == 0
+
+
+def test_a_single_stalled_pod_gets_company() -> None:
+    plant = settled(1, 0.3)
+    plant.pods[0].stuck = True
+
+    decision = plant.run(1, 30)
+
+    assert decision.desired == 2
+    assert "none" in decision.reason
+    assert "finished" in decision.reason
+
+
+def test_pods_that_all_stall_are_not_multiplied() -> None:
+    plant = settled(1, 0.3)
+    for _ in range(100):
+        for pod in plant.pods:
+            pod.stuck = True
+        plant.run(0.01, 5)
+
+    assert len(plant.pods) == 2
+
+
+def test_a_pod_that_never_finished_anything_gets_company() -> None:
+    plant = Plant(spec())
+    plant.pods[0].stuck = True
+
+    plant.run(1, 90)
+
+    assert len(plant.pods) == 2
+
+
+def test_an_idle_pool_shrinks_after_the_window_and_not_before() -> None:
+    plant = settled(8, 0.6, minReplicas=2, scaleDown={"maxPercent": 100})
+    pods = len(plant.pods)
+
+    plant.run(0, 300)
+    assert len(plant.pods) == pods
+
+    plant.run(0, 30)
+    assert len(plant.pods) == 2
+
+
+def test_a_pool_shrinks_step_by_step() -> None:
+    plant = settled(8, 0.6)
+    plant.run(0, 330)
+    del plant.decisions[:-6]
+
+    plant.run(0, 120)
+
+    assert all(before - after <= -(-before // 4) for before, after in plant.changes)
+    assert len(plant.pods) == 1
+
+
+def test_steps_upwards_keep_to_the_limit_of_their_period() -> None:
+    plant = settled(2, 0.6, scaleUp={"maxPods": 2, "periodSeconds": 30})
+
+    plant.run(200, 25)
+    assert len(plant.pods) == 4
+
+    plant.run(200, 10)
+    assert len(plant.pods) == 6
+
+
+def test_a_window_upwards_waits_out_a_burst() -> None:
+    plant = settled(2, 0.5, scaleUp={"stabilizationWindowSeconds": 60})
+    before = len(plant.pods)
+
+    plant.run(40, 20)
+    plant.run(10, 60)
+    assert len(plant.pods) == before
+
+    plant.run(60, 90)
+    assert len(plant.pods) > before
+
+
+def test_after_a_restart_nothing_is_taken_away_for_one_window() -> None:
+    plant = settled(8, 0.6)
+    pods = len(plant.pods)
+    plant.memory = Memory()
+
+    decision = plant.run(0, 295)
+
+    assert decision.desired == pods
+    assert "watched" in decision.hold
+    assert plant.run(0, 60).desired < pods
+
+
+def test_after_a_restart_more_pods_are_asked_for_at_once() -> None:
+    plant = settled(2, 0.6)
+    plant.memory = Memory()
+
+    plant.run(60, 15)
+
+    assert len(plant.pods) > 4
+
+
+def test_the_number_stays_when_fewer_than_half_of_the_pods_answer() -> None:
+    plant = settled(8, 0.6)
+    pods = len(plant.pods)
+    plant.silent = pods // 2 + 1
+
+    idle = plant.run(0, 900)
+    busy = plant.run(500, 60)
+
+    assert (idle.desired, busy.desired) == (pods, pods)
+    assert "answered" in idle.hold
+
+
+def test_the_bounds_hold_even_when_nothing_answers() -> None:
+    plant = Plant(spec(minReplicas=3))
+    plant.silent = 1
+
+    assert plant.run(0, 5).desired == 3
+
+
+def test_pods_that_do_not_answer_are_taken_to_be_as_busy_as_the_others() -> None:
+    plant = settled(8, 0.6)
+    plant.silent = 3
+
+    assert plant.run(8 * 0.6 * CAPACITY, 900).desired >= 8 * 0.6 / 0.8
+
+
+def test_during_a_rollout_pods_are_added_and_not_taken_away() -> None:
+    plant = settled(4, 0.6)
+    pods = len(plant.pods)
+    plant.rolling_out = True
+
+    assert plant.run(0, 900).desired == pods
+    assert plant.run(100, 30).desired > pods
+
+
+def test_what_finds_no_node_is_not_asked_for_again() -> None:
+    plant = settled(2, 0.6)
+    plant.unschedulable = 1
+    pods = len(plant.pods)
+
+    decision = plant.run(200, 60)
+
+    assert decision.desired == pods
+    assert "find no node" in decision.limit
+
+
+@pytest.mark.parametrize(("most", "word"), [(None, "maxReplicas"), (3, "maxGPUs")])
+def test_no_more_pods_than_allowed_and_the_status_says_why(most: int | None, word: str) -> None:
+    plant = settled(2, 0.6, maxReplicas=5)
+    plant.most = most
+
+    decision = plant.run(200, 60)
+
+    assert decision.desired == (most or 5)
+    assert word in decision.limit
+    assert decision.need > decision.desired
+
+
+def test_a_pool_beyond_its_maximum_comes_back_to_it() -> None:
+    plant = Plant(spec(maxReplicas=4))
+    plant.start(9)
+
+    assert plant.run(1, 5).desired == 4
+
+
+def test_the_reason_has_the_numbers_and_units() -> None:
+    decision = settled(4, 0.7).run(60, 30)
+
+    assert decision.reason.startswith("m: 60.0 requests/s keep ")
+    assert " % load keep the wait of 95 % of the requests below 500 ms" in decision.reason
+
+
+def test_of_several_models_the_one_that_needs_most_counts() -> None:
+    memory = Memory()
+    for tick in range(100):
+        done = 5.0 * tick
+        page = {"quiet": counters(done, pending=0), "busy": counters(6 * done, pending=0)}
+        seen = Observed(5.0 * tick, Pool(8, 1), [sample(page, at=5.0 * tick)])
+        decision, memory = decide(spec(), seen, memory)
+
+    assert [each.model for each in decision.needs] == ["busy", "quiet"]
+    assert decision.need == decision.needs[0].pods
+    assert decision.reason.startswith("busy:")
+
+
+def test_a_model_that_is_gone_is_forgotten() -> None:
+    memory = Memory()
+    for tick in range(5):
+        page = {"old" if tick < 3 else "new": counters(10.0 * tick)}
+        shapes = {"old" if tick < 3 else "new": ModelShape()}
+        seen = Observed(5.0 * tick, Pool(1, 1), [sample(page, at=5.0 * tick)], shapes)
+        _, memory = decide(spec(), seen, memory)
+
+    assert set(memory.models) == {"new"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 500), st.integers(5, 120)), min_size=1, max_size=8),
+    st.integers(1, 20),
+)
+def test_whatever_arrives_the_number_keeps_its_bounds(
+    loads: list[tuple[float, int]], least: int
+) -> None:
+    plant = Plant(spec(minReplicas=least, maxReplicas=20))
+    plant.start(least)
+
+    for arrivals, seconds in loads:
+        plant.run(arrivals, seconds)
+
+    assert all(least <= each.desired <= 20 for each in plant.decisions)
+    assert all(_explained(each) for each in plant.decisions)
+
+
+def _explained(decision: Decision) -> bool:
+    return bool(decision.reason) and (decision.desired >= decision.need or bool(decision.limit))

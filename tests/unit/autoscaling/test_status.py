@@ -1,0 +1,69 @@
+"""What a decision looks like in the status."""
+
+from datetime import UTC, datetime, timedelta
+
+from tests.unit.autoscaling.pods import Plant, spec
+from triton_operator.api.autoscaling import AutoscalingStatus
+from triton_operator.autoscaling.status import build_status
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_the_status_has_every_number_with_its_unit() -> None:
+    plant = Plant(spec())
+    decision = plant.run(36, 10)
+
+    status = build_status(decision, None, plant.startup, START).manifest()
+
+    assert status["desired"] == len(plant.pods)
+    assert status["podsAnswering"] == "1/1"
+    assert status["utilization"] == 1
+    assert status["startupSeconds"] == 60
+    assert status["windowSeconds"] == 300
+    assert status["expectedQueueTimeMilliseconds"] > 1000
+    (model,) = status["models"]
+    assert model["name"] == "m"
+    assert model["serviceTimeMilliseconds"] == 100
+    assert model["arrivalsPerSecond"] == 36
+
+
+def test_only_changes_are_kept_and_the_last_five_of_them() -> None:
+    plant = Plant(spec())
+    status: AutoscalingStatus | None = None
+    changes = 0
+    for step in range(12):
+        decision = plant.run(10 * (step + 1), 5)
+        changes += decision.desired != decision.previous
+        status = build_status(decision, status, 60, START + timedelta(seconds=step))
+
+    assert status is not None
+    assert changes > 5
+    assert len(status.decisions) == 5
+    assert [each.time for each in status.decisions] == sorted(
+        (each.time for each in status.decisions), reverse=True
+    )
+    assert all("requests/s" in each.reason for each in status.decisions)
+
+
+def test_a_steady_load_leaves_the_status_as_it_is() -> None:
+    plant = Plant(spec())
+    plant.start(4)
+    plant.run(20, 600)
+    before = build_status(plant.decisions[-1], None, 60, START)
+
+    after = build_status(plant.run(20, 5), before, 60, START + timedelta(hours=1))
+
+    assert after == before
+
+
+def test_a_silent_pool_says_so_and_keeps_its_decisions() -> None:
+    plant = Plant(spec())
+    plant.start(4)
+    plant.silent = 3
+    earlier = build_status(Plant(spec()).run(50, 15), None, 60, START)
+
+    status = build_status(plant.run(20, 5), earlier, 60, START)
+
+    assert status.pods_answering == "1/4"
+    assert "answered" in status.hold
+    assert status.decisions == earlier.decisions
