@@ -68,9 +68,9 @@ class PodHttp:
             raise RuntimeError("PodHttp is used outside of `async with`")
         where = f":{port}{path}"
         try:
-            url = URL.build(
-                scheme="http", host=str(ip_address(pod.ip)), port=port, path=path, encoded=True
-            )
+            address = ip_address(pod.ip)
+            host = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
+            url = URL(f"http://{host}:{port}{path}", encoded=True)
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status != _OK:
                     raise AnswerError(
