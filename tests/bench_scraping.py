@@ -223,7 +223,11 @@ def main() -> None:
 
     _table(
         ("models", "GPU", "page", "ours", "prometheus-client", "statistics", "ours"),
-        [(*named(*case), *parsing(*case)) for case in cases],
+        [
+            (*named(models, gpus), *parsing(models, gpus))
+            for models in (1, 10, 50)
+            for gpus in (0, 1)
+        ],
     )
     print(f"{options.pods} pods every {options.interval:g} s, {options.seconds:g} s:", flush=True)
     rows = []

@@ -123,7 +123,10 @@ class PodScraper(Protocol):
     """Triton's own measurements on single pods. No method fails; pods do, one by one."""
 
     async def scrape(self, pods: Iterable[Pod]) -> Mapping[Pod, PodSample | ScrapeFailure]:
-        """Ask all pods at once for their counters and statistics; each has a deadline."""
+        """Ask all pods at once for their counters and statistics; each has a deadline.
+
+        Whom to ask is the caller's choice: pods that are ready and do not terminate.
+        """
 
     async def shapes(self, pods: Mapping[Pod, Served], known: Shapes) -> Shapes:
         """Return the shapes of all ready models of one server's pods.

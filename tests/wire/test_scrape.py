@@ -169,6 +169,7 @@ FAULTS: dict[str, tuple[Answer, FailureReason, str]] = {
     "reset": (reset, FailureReason.UNREACHABLE, ""),
     "cut": (cut, FailureReason.UNREACHABLE, ""),
     "no HTTP": (http(b"", "nonsense"), FailureReason.UNREACHABLE, ""),
+    "unloading": (http(b"{}", "400 Bad Request"), FailureReason.STATUS, "HTTP 400"),
     "broken": (http(b"", "503 Service Unavailable"), FailureReason.STATUS, "HTTP 503"),
     "elsewhere": (
         http(b"", "302 Found", more="Location: http://127.0.2.1/\r\n"),
@@ -225,8 +226,9 @@ async def test_metrics_that_are_switched_off_are_told(pods: Pods) -> None:
     assert pods.asked == [(ip(1), "/metrics")]
 
 
-async def test_statistics_that_are_refused_leave_the_counters(pods: Pods) -> None:
-    pods.answers[ip(1), "/v2/models/stats"] = http(b"{}", "403 Forbidden")
+@pytest.mark.parametrize("status", ["403 Forbidden", "501 Not Implemented"])
+async def test_statistics_that_never_come_leave_the_counters(pods: Pods, status: str) -> None:
+    pods.answers[ip(1), "/v2/models/stats"] = http(b"{}", status)
     async with pods.scraper() as scraper:
         found = await scraper.scrape([pod(1)])
 
@@ -257,10 +259,10 @@ async def test_only_addresses_are_asked(pods: Pods, address: str) -> None:
 
 async def test_stalled_pods_delay_nobody_beyond_their_deadline(pods: Pods) -> None:
     """Their deadline is for both questions together."""
-    stalled = [pod(n) for n in range(1, 200, 50)]
+    stalled = [pod(n) for n in range(1, 60, 15)]
     for each in stalled:
         pods.answers[each.ip, "/v2/models/stats"] = never
-    asked = [pod(n) for n in range(1, 200)]
+    asked = [pod(n) for n in range(1, 60)]
     async with pods.scraper(parallel=8) as scraper:
         found = await scraper.scrape(asked)
 

