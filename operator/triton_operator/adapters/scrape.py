@@ -16,7 +16,7 @@ from triton_operator.observed import Pod, Served
 from triton_operator.ports import FailureReason, ScrapeFailure
 
 _DEADLINE_SECONDS = 2.0
-_PARALLEL = 128
+_PARALLEL = 64
 
 _NEVER = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_IMPLEMENTED)
 """Statistics closed by an argument, or not built in. Other refusals pass: a model was unloaded
