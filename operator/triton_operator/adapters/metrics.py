@@ -38,9 +38,9 @@ _LINE = re.compile(
 _LABEL = re.compile(rf"[ \t]*+([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+({_STRING})[ \t]*+(?:,|$)")
 _ESCAPE = re.compile(r'\\([\\n"])')
 
-_LONGEST_LABELS = 4096
+_KEPT_LABELS = 65536
+_LONGEST_KEPT = 1024
 """Characters. Labels are kept between scrapes; a pod must not fill our memory with them."""
-_KEPT_LABELS = 16384
 
 
 def parse_metrics(page: str) -> dict[Series, Counters]:
@@ -68,7 +68,8 @@ def _counters(rows: dict[str, list[float | None]]) -> dict[Series, Counters]:
     totals: dict[Series, list[float | None]] = {}
     failures: dict[Series, dict[str, float]] = {}
     for labels, row in rows.items():
-        series, reason = _parse_labels(labels)
+        parse = _parse_labels if len(labels) <= _LONGEST_KEPT else _parse_labels.__wrapped__
+        series, reason = parse(labels)
         if series is None:
             continue
         total = totals.setdefault(series, row)
@@ -96,11 +97,9 @@ def _counters(rows: dict[str, list[float | None]]) -> dict[Series, Counters]:
 @lru_cache(_KEPT_LABELS)
 def _parse_labels(text: str) -> tuple[Series | None, str]:
     """Return series and ``reason`` of ``{name="value",…`` (without the closing brace)."""
-    if len(text) > _LONGEST_LABELS:
-        raise ValueError(f"labels longer than {_LONGEST_LABELS} characters: {text[:100]}")
     found: dict[str, str] = {}
-    at = 1
-    while text[at:].strip():
+    at, end = 1, len(text.rstrip())
+    while at < end:
         label = _LABEL.match(text, at)
         if label is None or label[1] in found:
             raise ValueError(f"cannot read the labels {text[:100]}}}")
