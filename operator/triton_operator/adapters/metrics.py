@@ -8,6 +8,7 @@ come from pods, so nothing in them is trusted.
 import json
 import re
 from functools import lru_cache
+from math import nan
 from typing import Any
 
 from triton_operator.autoscaling.samples import Batches, Counters, Series
@@ -81,17 +82,21 @@ def _counters(rows: dict[str, list[float | None]]) -> dict[Series, Counters]:
             reasons = failures.setdefault(series, {})
             reasons[reason] = reasons.get(reason, 0.0) + failed
     return {
-        series: Counters(
-            success=row[_SUCCESS],
-            failures=failures.get(series, {}),
-            inferences=row[_INFERENCES],
-            executions=row[_EXECUTIONS],
-            compute_us=row[_COMPUTE],
-            queue_us=row[_QUEUE],
-            pending=row[_PENDING],
-        )
+        series: _make(failures.get(series, {}), [nan if x is None else x for x in row])
         for series, row in totals.items()
     }
+
+
+def _make(failures: dict[str, float], row: list[float]) -> Counters:
+    return Counters(
+        success=row[_SUCCESS],
+        failures=failures,
+        inferences=row[_INFERENCES],
+        executions=row[_EXECUTIONS],
+        compute_us=row[_COMPUTE],
+        queue_us=row[_QUEUE],
+        pending=row[_PENDING],
+    )
 
 
 @lru_cache(_KEPT_LABELS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from typing import NamedTuple
 
 
@@ -18,22 +19,22 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The counters of one series since the pod started; None where the page lacks the family."""
+    """The counters of one series since the pod started; NaN where the page lacks the family."""
 
-    success: float | None = None
+    success: float = nan
     """``nv_inference_request_success``."""
     failures: Mapping[str, float] = field(default_factory=dict)
     """``nv_inference_request_failure`` by reason (REJECTED, CANCELED, BACKEND, OTHER)."""
-    inferences: float | None = None
+    inferences: float = nan
     """``nv_inference_count``: requests times their batch dimension, without cache hits."""
-    executions: float | None = None
+    executions: float = nan
     """``nv_inference_exec_count``."""
-    compute_us: float | None = None
+    compute_us: float = nan
     """Sum of ``nv_inference_compute_{input,infer,output}_duration_us``; a batch counts once for
     every request in it."""
-    queue_us: float | None = None
+    queue_us: float = nan
     """``nv_inference_queue_duration_us``, of successful requests."""
-    pending: float | None = None
+    pending: float = nan
     """``nv_inference_pending_request_count``: a gauge, the only one here."""
 
 
