@@ -1,11 +1,16 @@
 """What a pass needs from the outside world."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
+from triton_operator.autoscaling.samples import PodSample
+from triton_operator.autoscaling.shapes import Shapes
 from triton_operator.desired.metadata import Manifest
 from triton_operator.observed import Claim, ModelRecord, Pod, Served, ServerRecord, ServerWorld
 from triton_operator.plan.events import Event
@@ -93,6 +98,42 @@ class ModelServers(Protocol):
 
     async def unload(self, pod: Pod, key: str, model: str) -> str | None:
         """Make a pod unload a model; return Triton's refusal, or None if it claims success."""
+
+
+class FailureReason(StrEnum):
+    """Why a pod could not be scraped."""
+
+    TIMEOUT = "Timeout"
+    UNREACHABLE = "Unreachable"
+    STATUS = "Status"
+    """Another HTTP status than 200."""
+    TOO_LARGE = "TooLarge"
+    MALFORMED = "Malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeFailure:
+    """A pod that gave no usable answer."""
+
+    reason: FailureReason
+    message: str
+
+
+class PodScraper(Protocol):
+    """Triton's own measurements on single pods. No method fails; pods do, one by one."""
+
+    async def scrape(self, pods: Iterable[Pod]) -> Mapping[Pod, PodSample | ScrapeFailure]:
+        """Ask all pods at once for their counters and statistics; each has a deadline.
+
+        Whom to ask is the caller's choice: pods that are ready and do not terminate.
+        """
+
+    async def shapes(self, pods: Mapping[Pod, Served], known: Shapes) -> Shapes:
+        """Return the shapes of all ready models of one server's pods.
+
+        Asks only for what is not in ``known``, the result of the last call. A shape that cannot
+        be read now is left out and asked for in the next call.
+        """
 
 
 class Clock(Protocol):
