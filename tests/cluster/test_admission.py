@@ -154,6 +154,21 @@ def test_the_size_of_a_repository_can_grow(
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.parametrize(
+    "sync",
+    [
+        {"secretRef": {"name": "store"}, "env": [{"name": "AWS_REGION", "value": "eu-west-1"}]},
+        {"caBundle": {"name": "company"}, "bandwidthLimit": "50Mi", "parallelDownloads": 8},
+    ],
+)
+def test_how_files_are_fetched_can_be_changed(
+    stored_server: Manifest, sync: dict[str, object]
+) -> None:
+    answer = with_repository(stored_server, {"size": "1Gi", "sync": sync})
+
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_the_rest_of_a_server_can_be_changed(stored_server: Manifest) -> None:
     changed = {**stored_server, "spec": {**stored_server["spec"], "gpus": 2}}
     answer = kubectl("replace", "--dry-run=server", "-f", "-", manifest=changed)
@@ -175,7 +190,7 @@ def test_a_server_is_scaled_through_its_scale_subresource_once_it_has_replicas(
 @pytest.mark.parametrize(
     ("kind", "columns"),
     [
-        ("tritonmodels", "NAME MODEL SERVER READY LOADED VERSIONS REASON AGE"),
+        ("tritonmodels", "NAME MODEL SERVER READY LOADED VERSIONS REASON SYNC AGE"),
         ("tritonservers", "NAME READY GPUS QUEUE DESIRED MODELS REASON AGE"),
     ],
 )
