@@ -40,7 +40,7 @@ test: check cluster-up servers ## Run all checks and tests, unit to cluster
 test-unit: venv servers ## Run the tests that need no cluster (under a minute)
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
 
-test-cluster: venv cluster-up ## Run the tests that need a cluster
+test-cluster: venv cluster-up servers ## Run the tests that need a cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
 check: venv ## Check style, types, layers and generated files

@@ -1,4 +1,7 @@
-"""Real servers on the loopback: an S3 store, nginx, and one that misbehaves as a test wants it."""
+"""Real servers: an S3 store, nginx, and one that misbehaves as a test wants it.
+
+They listen on the loopback, unless a test has clients elsewhere on this machine.
+"""
 
 import os
 import shutil
@@ -20,6 +23,7 @@ from obstore.store import S3Store
 from tests.cluster import settings
 
 ACCESS_KEY, SECRET_KEY = "tester", "very-secret-key"
+LOOPBACK = "127.0.0.1"
 
 
 def program(name: str) -> str:
@@ -32,7 +36,7 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def running(port: int, *command: str | Path, **env: str) -> Iterator[None]:
+def running(host: str, port: int, *command: str | Path, **env: str) -> Iterator[None]:
     """Run a server until the block ends; begin when it accepts connections."""
     with subprocess.Popen(
         [str(each) for each in command],
@@ -40,7 +44,7 @@ def running(port: int, *command: str | Path, **env: str) -> Iterator[None]:
     ) as process:  # fmt: skip
         try:
             deadline = time.monotonic() + 30
-            while not accepts(port):
+            while not accepts(host, port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     process.kill()
                     pytest.fail(f"{command[0]} does not start: {process.communicate()[1]}")
@@ -50,14 +54,14 @@ def running(port: int, *command: str | Path, **env: str) -> Iterator[None]:
             process.kill()
 
 
-def accepts(port: int) -> bool:
+def accepts(host: str, port: int) -> bool:
     with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        return client.connect_ex((host, port)) == 0
 
 
-def free_port() -> int:
+def free_port(host: str = LOOPBACK) -> int:
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind((host, 0))
         return int(server.getsockname()[1])
 
 
@@ -104,20 +108,22 @@ def write_secret(folder: Path, **keys: str) -> Path:
 
 
 @contextmanager
-def s3(root: Path) -> Iterator[S3]:
-    port = free_port()
+def s3(root: Path, host: str = LOOPBACK) -> Iterator[S3]:
+    port = free_port(host)
     root.mkdir(parents=True, exist_ok=True)
     with running(
-        port, program("versitygw"), "--port", f"127.0.0.1:{port}", "--quiet", "posix", root,
+        host, port, program("versitygw"), "--port", f"{host}:{port}", "--quiet", "posix", root,
         ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY,
     ):  # fmt: skip
-        yield S3(root, f"http://127.0.0.1:{port}")
+        yield S3(root, f"http://{host}:{port}")
 
 
 @contextmanager
-def nginx(folder: Path, root: Path, *, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+def nginx(
+    folder: Path, root: Path, *, tls: tuple[Path, Path] | None = None, host: str = LOOPBACK
+) -> Iterator[str]:
     """Serve the files of `root`; yield the server's address."""
-    port = free_port()
+    port = free_port(host)
     folder.mkdir(parents=True, exist_ok=True)
     certificate = (
         f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls is not None else ""
@@ -130,12 +136,12 @@ def nginx(folder: Path, root: Path, *, tls: tuple[Path, Path] | None = None) -> 
     (folder / "nginx.conf").write_text(
         f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
         f"http {{ access_log {folder}/access.log; sendfile on; {paths}\n"
-        f"server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''}; {certificate} root {root};\n"
+        f"server {{ listen {host}:{port}{' ssl' if tls else ''}; {certificate} root {root};\n"
         "location /closed/ { deny all; }\n"
         "location /plain/ { max_ranges 0; } } }\n"
     )
-    with running(port, program("nginx"), "-e", "stderr", "-c", folder / "nginx.conf"):
-        yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
+    with running(host, port, program("nginx"), "-e", "stderr", "-c", folder / "nginx.conf"):
+        yield f"http{'s' if tls else ''}://{host}:{port}"
 
 
 Handler = BaseHTTPRequestHandler
@@ -158,7 +164,7 @@ class Scripted:
 
 
 @contextmanager
-def scripted() -> Iterator[Scripted]:
+def scripted(host: str = LOOPBACK) -> Iterator[Scripted]:
     state = Scripted()
 
     class Scribe(BaseHTTPRequestHandler):
@@ -180,8 +186,8 @@ def scripted() -> Iterator[Scripted]:
         def handle_error(self, *_: object) -> None:
             pass  # clients that go away belong to these tests
 
-    with Server(("127.0.0.1", 0), Scribe) as httpd:
-        state.url = f"http://127.0.0.1:{httpd.server_port}"
+    with Server((host, 0), Scribe) as httpd:
+        state.url = f"http://{host}:{httpd.server_port}"
         thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
         thread.start()
         yield state

@@ -1,0 +1,148 @@
+"""Models from real stores, and what the status says of sources that are not as they should be."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pytest
+
+from tests.cluster.support.kube import Object
+from tests.cluster.support.manifests import adds, model, server, version
+from tests.cluster.support.world import World
+from tests.wire import servers
+
+pytestmark = pytest.mark.cluster
+
+SERVER = "stores"
+CODE = adds(1)
+DIGEST = sha256(CODE.encode()).hexdigest()
+TEBIBYTE = 1 << 40
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where pods find the servers of these tests."""
+
+    s3: servers.S3
+    web: str
+    rude: str
+
+
+@pytest.fixture(scope="module")
+def stores(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    world.apply(server(SERVER), model("first", version(1, adds(1)), on=SERVER))
+    world.wait_ready("first")
+    host = address_towards(world.pods(SERVER)[0].ip)
+    files = tmp_path_factory.mktemp("files")
+    (files / "model.py").write_text(CODE)
+    (files / "closed").mkdir()
+    (files / "closed" / "model.py").write_text(CODE)
+    with (files / "huge.bin").open("wb") as huge:
+        huge.truncate(TEBIBYTE)
+    with (
+        servers.s3(tmp_path_factory.mktemp("s3"), host) as s3,
+        servers.nginx(tmp_path_factory.mktemp("nginx"), files, host=host) as web,
+        servers.scripted(host) as rude,
+    ):
+        s3.put("models/adder/1/model.py", CODE.encode())
+        rude.answers["/half"] = lambda handler, _: servers.send(handler, 200, b"h", length="1000")
+        world.apply(secret("keys", s3.url), secret("wrong", s3.url, key="not-the-key"))
+        yield Stores(s3, web, rude.url)
+
+
+def address_towards(ip: str) -> str:
+    """Return this machine's address as a pod sees it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((ip, 1))
+        return str(probe.getsockname()[0])
+
+
+def secret(name: str, endpoint: str, key: str = servers.SECRET_KEY) -> Object:
+    values = {
+        "AWS_ACCESS_KEY_ID": servers.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": key,
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "stringData": values,
+    }
+
+
+def source(uri: str, **more: object) -> Object:
+    return {"version": 1, "source": {"uri": uri, **more}}
+
+
+def test_a_folder_of_a_store_and_a_file_of_a_web_server_are_served(
+    world: World, stores: Stores
+) -> None:
+    keys = {"secretRef": {"name": "keys"}}
+    world.apply(
+        model("from-store", source("s3://models/adder/1", **keys), on=SERVER),
+        model("from-web", source(f"{stores.web}/model.py", sha256=DIGEST), on=SERVER),
+    )
+
+    world.wait_ready("from-store", "from-web")
+
+    for name in ("from-store", "from-web"):
+        world.wait_answer(SERVER, name, 2.0)
+    (artifact,) = world.status("TritonModel", "from-web")["artifacts"]
+    assert artifact["sha256"] == DIGEST
+    assert artifact["bytes"] == len(CODE)
+
+
+def test_a_source_that_is_not_as_it_should_be_fails_its_model_and_says_why(
+    world: World, stores: Stores, figure: Callable[[str], None]
+) -> None:
+    keys, wrong = {"secretRef": {"name": "keys"}}, {"secretRef": {"name": "wrong"}}
+    cases: dict[str, tuple[Object, str, str]] = {
+        "checksum": (
+            source(f"{stores.web}/model.py", sha256="0" * 64),
+            "ChecksumMismatch",
+            f"has sha256 {DIGEST}, not {'0' * 64}",
+        ),
+        "web-403": (source(f"{stores.web}/closed/model.py"), "SourceRefused", "answers HTTP 403"),
+        "web-404": (source(f"{stores.web}/gone.py"), "SourceNotFound", "answers HTTP 404"),
+        "huge": (source(f"{stores.web}/huge.bin"), "InsufficientSpace", f"({TEBIBYTE} bytes are"),
+        "half": (source(f"{stores.rude}/half"), "SourceUnreachable", "ended after 1 of 1000 bytes"),
+        "nowhere": (source("https://nowhere.invalid/m"), "SourceUnreachable", "nowhere.invalid"),
+        "key-gone": (source("s3://models/gone", **keys), "SourceNotFound", "s3://models/gone"),
+        "key-wrong": (source("s3://models/adder", **wrong), "SourceRefused", "secretRef"),
+        "no-secret": (
+            source("s3://models/adder", secretRef={"name": "missing"}),
+            "SourceRefused",
+            "missing",
+        ),
+    }
+    world.apply(
+        *(model(name, what, on=SERVER) for name, (what, _, _) in cases.items()),
+        model("beside", version(1, adds(4)), on=SERVER),
+    )
+
+    for name, (_, reason, words) in cases.items():
+        synced = world.wait_condition("TritonModel", name, "Synced", "False", seconds=180)
+        figure(f"source {name}: {synced['reason']}: {synced['message']}")
+        assert synced["reason"] == reason, synced
+        assert words in synced["message"], synced
+        assert servers.SECRET_KEY not in synced["message"]
+    world.wait_answer(SERVER, "first", 2.0)
+    world.wait_answer(SERVER, "beside", 5.0)
+
+
+def test_what_failed_is_served_once_its_source_is_mended(world: World, stores: Stores) -> None:
+    stores.s3.put("models/late/1/model.py", adds(6).encode())
+    world.apply(
+        model("key-gone", source("s3://models/late/1", secretRef={"name": "keys"}), on=SERVER)
+    )
+
+    world.wait_ready("key-gone", seconds=180)
+
+    world.wait_answer(SERVER, "key-gone", 7.0)
+
+
+def test_a_path_that_climbs_is_refused_at_once(world: World) -> None:
+    with pytest.raises(Exception, match=r"\.\."):
+        world.apply(model("climber", source("s3://models/../other/model.py"), on=SERVER))
