@@ -34,11 +34,11 @@ demo-down: ## Remove the demo, and the test cluster with it
 	@$(MAKE) --no-print-directory cluster-down
 
 test: check cluster-up servers ## Run all checks and tests, unit to cluster
-	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
 test-unit: venv servers ## Run the tests that need no cluster (under a minute)
-	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 
 test-cluster: venv cluster-up servers ## Run the tests that need a cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15

@@ -60,14 +60,19 @@ def call(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: "-".join(path.parts[-2:]))
-def test_every_sample_is_fine_within_a_second(sample: Path) -> None:
+def test_every_sample_is_fine(validate: Validate, capsys: Any, sample: Path) -> None:
+    assert validate(str(sample), strict=True) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_all_samples_together_take_about_a_second() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = call("--strict", str(sample))
+    done = call("--strict", "--each-folder", str(ROOT / "model_repository"))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     assert (done.returncode, done.stdout) == (0, "")
-    # Its own time: what else runs on the machine must not decide.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    # The processor's time, 0.8 s on a quiet machine: twice that where others fill the caches.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 def test_a_mistake_is_one_line_and_exit_code_1() -> None:
