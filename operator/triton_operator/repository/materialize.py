@@ -100,7 +100,8 @@ def materialize(
             run.build_and_publish()
             run.unlink()
             prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
-            remove_downloads(layout, manifest.server, keep=blobs.unfinished)
+            if not generations.unlisted:
+                remove_downloads(layout, manifest.server, keep=blobs.expected)
     except OSError as error:
         free = disk.free_bytes(layout.root)
         problem = Failure.of(write_error(error, "the claim", needed=None, free=free))
