@@ -78,7 +78,8 @@ def build_sync_job(
     labels = build_labels(server.metadata.name, "sync")
     if needs_azure_identity(manifest, options):
         labels[names.LABEL_AZURE_IDENTITY] = "true"
-    account = options.service_account_name
+    # What only removes reads from nowhere, and the account may have gone with the server.
+    account = None if manifest.remove else options.service_account_name
     container = {
         "name": names.CONTAINER_SYNC,
         "image": image,

@@ -203,8 +203,10 @@ class _Run:
     def _publish_revision(self, links: list[Link]) -> Path:
         self.revision = revision_digest(links)
         folder = self._layout.revision(self._manifest.server, self.revision)
-        if not folder.is_dir():
-            self._create_folder(folder, links)
+        if folder.is_dir() or not self._create_folder(folder, links):
+            flips = [self._flip(folder, link) for link in links]
+            if any(flips):  # somebody had a hand in it
+                disk.flush_folder(folder)
         return folder
 
     def _write_links(self, links: list[Link]) -> Path:
