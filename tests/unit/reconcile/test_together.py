@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from tests.unit.reconcile.test_claims import ask
-from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve, hash_of
+from tests.unit.reconcile.test_scenarios import ENSEMBLE, SHARED, assert_all_serve, hash_of
 from tests.unit.reconcile.world import Operator, World
 from triton_operator import names
 
@@ -30,6 +32,29 @@ async def test_a_load_that_goes_on_does_not_outlive_the_change_to_rollout(
     world.model("resnet", "pass  # best", **SHARED)
     await operator.settle(steps=80)
     assert_all_serve(world, "vision", "resnet")
+
+
+@pytest.mark.parametrize("mode", [{}, ROLLOUT])
+async def test_a_new_ensemble_waits_for_a_new_member_that_kills_its_server(
+    world: World, operator: Operator, mode: dict[str, Any]
+) -> None:
+    world.server("vision", **mode)
+    world.model("steady", **SHARED)
+    await operator.settle()
+    world.model("member", "die", **SHARED)
+    await operator.settle(steps=80)
+    before = len(world.writes)
+    world.model("whole", "", config=ENSEMBLE, **SHARED)
+    await operator.settle(steps=80)
+
+    assert world.condition("whole") == "False WaitingForMember"
+    assert "'member'" in world.message("whole")
+    assert ("apply", "Deployment", "vision") not in world.writes[before:]
+    assert world.condition("steady") == "True Serving"
+
+    world.model("member", "pass  # mended", **SHARED)
+    await operator.settle(steps=80)
+    assert_all_serve(world, "vision", "member", "steady", "whole")
 
 
 async def test_no_manifest_outlives_its_job(world: World, operator: Operator) -> None:
