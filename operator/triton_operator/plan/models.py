@@ -217,9 +217,7 @@ def _plan_together(
     lacking = [each for each in late if each.link is None]
     if hold is None and (lacking or (late and plan.good not in (None, plan.wanted))):
         member = (lacking or late)[0].folder
-        message = (
-            f"it waits for its member {member!r}, whose present spec is not served; mend that"
-        )
+        message = f"it waits for its member {member!r}, whose present spec is not served; mend that"
         message += f". Generation {plan.good} keeps serving" if plan.good is not None else ""
         hold = Hold("WaitingForMember", message)
     return replace(plan, context=context, refusal=refusal, hold=hold)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from triton_operator.api.server import TritonServer
+from triton_operator.desired.claim import claim_name
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
+from triton_operator.desired.sync_mounts import source_claims
 from triton_operator.errors import OperatorError
 from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.claim import needs_one_node
@@ -69,6 +71,7 @@ class Syncer:
             used.add(ChildNames(server.metadata.name).manifest(manifest.content_digest()))
             await self._cluster.create(build_manifest_map(server, manifest))
             modes = await self._claims.modes(server)
+            sources = source_claims(manifest) - {claim_name(server)}
             job = build_sync_job(
                 server,
                 manifest,
@@ -78,6 +81,8 @@ class Syncer:
                 image_pull_policy=self._settings.sync_image_pull_policy,
                 repair=sync.start.repair,
                 one_node=needs_one_node(modes),
+                # Without its claim one model fails, and says so, rather than the whole Job.
+                absent=await self._claims.absent(namespace, sources),
             )
             await self._cluster.create(job)
         for stopped in sync.stop:
