@@ -88,9 +88,26 @@ def test_the_status_tells_how_far_a_big_file_is_and_what_it_was(world: World) ->
 
 
 def test_a_sync_that_cannot_start_says_why(world: World) -> None:
-    lost = {"version": 1, "source": {"uri": "pvc://nowhere/model.bin"}}
-    world.apply(model("lost", lost, on="slow"))
+    world.apply(
+        server("homeless", replicas=0, repository={"claimName": "nowhere"}),
+        model("lost", version(1, adds(1)), on="homeless"),
+    )
 
     found = world.wait_condition("TritonModel", "lost", "Ready", "False", reason="SyncBlocked")
 
     assert 'persistentvolumeclaim "nowhere" not found' in found["message"]
+
+
+def test_a_source_on_a_claim_that_is_not_there_holds_back_one_model(world: World) -> None:
+    astray = {"version": 1, "source": {"uri": "pvc://nowhere/model.bin"}}
+    world.apply(
+        server("shared", replicas=0, repository={"claimName": "models"}),
+        model("astray", astray, on="shared"),
+        model("neighbour", version(1, adds(1)), on="shared"),
+    )
+
+    found = world.wait_condition(
+        "TritonModel", "astray", "Synced", "False", reason="SourceNotFound"
+    )
+    assert "no claim 'nowhere'" in found["message"]
+    world.wait_condition("TritonModel", "neighbour", "Synced", "True")

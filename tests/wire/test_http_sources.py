@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -202,6 +203,27 @@ def test_redirects_are_followed_and_the_name_stays(server: Scripted, http: Fetch
     server.answers["/model.onnx"] = lambda handler, _: send(handler, 302, Location="/cdn/1234")
     server.answers["/cdn/1234"] = good
     assert http.read_all(f"{server.url}/model.onnx") == {"model.onnx": BODY}
+
+
+@pytest.mark.parametrize("status", [302, 404])
+def test_nobody_reads_to_the_end_what_an_error_says(
+    server: Scripted, http: Fetcher, status: int
+) -> None:
+    def talkative(handler: servers.Handler, _: int) -> None:
+        handler.send_response(status)
+        handler.send_header("Location", "/gone")
+        handler.end_headers()
+        until = time.monotonic() + 5
+        with suppress(OSError):
+            while time.monotonic() < until:
+                handler.wfile.write(bytes(1 << 16))
+
+    server.answers["/model.onnx"] = talkative
+    server.answers["/gone"] = lambda handler, _: send(handler, 404)
+    started = time.monotonic()
+    with pytest.raises(SourceNotFoundError):
+        http.read(f"{server.url}/model.onnx")
+    assert time.monotonic() - started < 3
 
 
 def test_redirects_in_a_circle_are_refused(server: Scripted, http: Fetcher) -> None:

@@ -161,3 +161,23 @@ def test_a_store_that_does_not_answer_in_time_is_given_up(server: Scripted, tmp_
 def test_messages_are_blotted() -> None:
     text = "GET https://h/x?sig=abc%3D failed with hunter22: more"
     assert blot_out(text, {"KEY": "hunter22"}) == "GET https://h/x failed with ***: more"
+
+
+@pytest.mark.parametrize(
+    ("uri", "keys"),
+    [
+        ("gs://b/x", {"GOOGLE_APPLICATION_CREDENTIALS": "{}"}),
+        ("az://b/x", {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=2"}),
+    ],
+)
+def test_credentials_are_not_sent_unencrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, keys: dict[str, str]
+) -> None:
+    for variable in ("STORAGE_EMULATOR_HOST", "AZURE_STORAGE_ENDPOINT"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    folder = tmp_path / "store"
+    folder.mkdir()
+    for key, value in keys.items():
+        (folder / key).write_text(value)
+    with pytest.raises(InvalidSourceError, match="not sent unencrypted"):
+        open_sources({}, Secrets(tmp_path)).list_files(SourceRef(uri, secret="store"))

@@ -70,7 +70,10 @@ class ClaimSources:
         """Return the real path behind a uri, certain to lie in its claim."""
         claim, _, path = uri.removeprefix("pvc://").partition("/")
         if (mounted := self._claims.get(claim)) is None:
-            raise InvalidSourceError(f"{uri}: claim {claim!r} is not mounted into the sync Job")
+            raise SourceNotFoundError(
+                f"{uri}: there is no claim {claim!r} in this namespace: create it, or correct"
+                " the uri"
+            )
         relative = path.rstrip("/")
         try:
             inside = check_path(relative) if relative else PurePosixPath()

@@ -54,6 +54,10 @@ _ENDPOINTS = {
     "gs": "STORAGE_EMULATOR_HOST",
     "az": "AZURE_STORAGE_ENDPOINT",
 }
+_SENT = frozenset(
+    {"GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_SECRET"}
+)
+"""Credentials that go with a request, or let a token go with it; keys only sign."""
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _NOT_FOUND, _SERVER_ERROR = 404, 500
@@ -112,6 +116,11 @@ class StoreSources:
     def _connect(self, scheme: str, name: str, values: Mapping[str, str], uri: str) -> "_Bucket":
         store = _obstore("obstore.store")
         endpoint = values.get(_ENDPOINTS[scheme]) or os.environ.get(_ENDPOINTS[scheme], "")
+        if endpoint.startswith("http://") and not _SENT.isdisjoint(values):
+            raise InvalidSourceError(
+                f"{uri}: credentials are not sent unencrypted: use an https endpoint, or a Secret"
+                " without them"
+            )
         client: dict[str, Any] = {
             "connect_timeout": timedelta(seconds=self._timeout_seconds),
             "read_timeout": timedelta(seconds=self._timeout_seconds),

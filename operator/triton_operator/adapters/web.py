@@ -78,8 +78,8 @@ class Web:
                 hops.append(response.headers)
                 uri, headers = _follow(uri, response.headers.get("Location", ""), headers, shown)
             finally:
-                # What has not been read to its end cannot be used again.
-                response.close() if response.status < _CLIENT_ERROR else response.drain_conn()
+                # What has not been read to its end cannot be used again, and may have none.
+                response.close()
                 response.release_conn()
         raise InvalidSourceError(f"{shown} redirects in a circle: correct the uri")
 

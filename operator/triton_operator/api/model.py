@@ -301,7 +301,7 @@ class TritonModelStatus(Observed):
     sync: SyncProgress | None = None
     """How far the copying of files is, while it runs for longer than some seconds."""
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MAX_VERSIONS)] = ()
-    """What the versions with a source were made of; of the last generation that was written."""
+    """What the versions with a source were made of; of the generation that the claim links to."""
 
 
 class TritonModel(CustomObject):

@@ -221,7 +221,7 @@ class TritonServerSpec(Resource):
     autoscaling: Autoscaling | None = None
     """Let the operator choose the number of pods; excludes replicas."""
     repository: RepositoryClaim = RepositoryClaim()
-    """Volume that holds the model repository; only its size can be changed later, upwards."""
+    """Volume that holds the model repository; its size can be raised later, its sync be changed."""
     model_updates: Literal["HotReload", "Rollout"] = "HotReload"
     """How a changed model reaches the pods: HotReload loads it, Rollout makes new ones."""
     rollout: Literal["ResourceAware", "Availability"] = "ResourceAware"

@@ -4,12 +4,14 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from triton_operator.api.meta import Quantity, Resource
+from triton_operator.api.meta import Resource
 from triton_operator.api.rules import Rule, Schema
 
 ResourceName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 """Name of a Secret, ConfigMap or ServiceAccount."""
 DataKey = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
+Bandwidth = Annotated[str, Field(max_length=32, pattern=r"^[1-9][0-9]*(k|M|G|Ki|Mi|Gi)$")]
+"""A quantity with a unit, and never none at all."""
 
 SyncVariable = Literal[
     "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy",
@@ -69,7 +71,7 @@ class SyncOptions(Resource):
     """Proxies, endpoints and regions."""
     ca_bundle: CaBundle | None = None
     """Certificates to trust besides the public ones."""
-    bandwidth_limit: Quantity | None = None
+    bandwidth_limit: Bandwidth | None = None
     """Bytes per second that a sync Job reads at most, such as 50Mi; no limit if left out."""
     parallel_downloads: Annotated[int, Field(ge=1, le=32)] = 4
     """Connections of a sync Job at a time; 4 if left out."""

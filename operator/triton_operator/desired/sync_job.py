@@ -1,5 +1,6 @@
 """The Job that makes a repository manifest true on a server's claim."""
 
+from collections.abc import Collection
 from typing import Any
 
 from triton_operator import names
@@ -14,6 +15,7 @@ from triton_operator.desired.sync_mounts import (
     build_source_arguments,
     build_source_mounts,
     needs_azure_identity,
+    source_claims,
 )
 from triton_operator.repository import manifest as repository
 
@@ -44,6 +46,7 @@ def build_sync_job(
     image_pull_policy: str,
     repair: str = "",
     one_node: bool = False,
+    absent: Collection[str] = (),
 ) -> Manifest:
     """Return the Job that makes a manifest true.
 
@@ -58,12 +61,14 @@ def build_sync_job(
         image_pull_policy: When that is pulled.
         repair: The request to check what is on the claim that it answers, if any.
         one_node: Only one node at a time can mount the claim.
+        absent: Claims that sources name and that are not there: models fail for want of them.
 
     """
     child = ChildNames(server.metadata.name)
     target = claim_name(server)
     options = server.spec.repository.sync
-    mounts = build_source_mounts(manifest, options, target)
+    claims = source_claims(manifest) - {target, *absent}
+    mounts = build_source_mounts(manifest, options, claims)
     limit = options.bandwidth_limit
     metadata = _build_metadata(server, manifest, child.sync_job(sequence), "sync")
     metadata["annotations"] = {
@@ -78,7 +83,8 @@ def build_sync_job(
     labels = build_labels(server.metadata.name, "sync")
     if needs_azure_identity(manifest, options):
         labels[names.LABEL_AZURE_IDENTITY] = "true"
-    account = options.service_account_name
+    # What only removes reads from nowhere, and the account may have gone with the server.
+    account = None if manifest.remove else options.service_account_name
     container = {
         "name": names.CONTAINER_SYNC,
         "image": image,
@@ -93,7 +99,7 @@ def build_sync_job(
             *build_source_arguments(
                 manifest,
                 options,
-                target,
+                claims,
                 bytes_per_second=None if limit is None else quantity_bytes(limit),
             ),
             *(["--repair"] if repair else []),

@@ -1,6 +1,6 @@
 """What a sync Job reads from: claims, Secrets and certificates, each mounted read-only."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +31,17 @@ class Mount:
         return {"name": self.name, "mountPath": self.path, "readOnly": True}
 
 
-def build_source_mounts(manifest: Manifest, options: SyncOptions, target: str) -> list[Mount]:
-    """Return what the sources of a manifest need, besides the claim ``target``."""
+def build_source_mounts(
+    manifest: Manifest, options: SyncOptions, claims: Collection[str]
+) -> list[Mount]:
+    """Return what the sources of a manifest need; ``claims`` are those to mount for them."""
     mounts = [
         Mount(
             f"source-{i}",
             f"{_CLAIMS}/{claim}",
             {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
         )
-        for i, claim in enumerate(sorted(source_claims(manifest) - {target}))
+        for i, claim in enumerate(sorted(claims))
     ]
     # Optional: without it one model fails, and says so, rather than the whole Job.
     mounts += [
@@ -55,14 +57,16 @@ def build_source_mounts(manifest: Manifest, options: SyncOptions, target: str) -
 
 
 def build_source_arguments(
-    manifest: Manifest, options: SyncOptions, target: str, *, bytes_per_second: int | None
+    manifest: Manifest,
+    options: SyncOptions,
+    claims: Collection[str],
+    *,
+    bytes_per_second: int | None,
 ) -> list[str]:
     """Return the arguments that tell ``triton-operator sync`` of its sources and limits."""
     if manifest.remove:
         return []
-    arguments = [
-        f"--claim={claim}={_CLAIMS}/{claim}" for claim in sorted(source_claims(manifest) - {target})
-    ]
+    arguments = [f"--claim={claim}={_CLAIMS}/{claim}" for claim in sorted(claims)]
     if source_secrets(manifest, options):
         arguments.append(f"--secrets={_SECRETS}")
     if options.secret_ref is not None:

@@ -204,7 +204,7 @@ def _plan_together(
 
     What was refused together with others is tried again with other ones. An ensemble that serves
     stays as it is while a member's wanted generation is not served: Triton would drop both the new
-    ensemble and the old one where they do not fit.
+    ensemble and the old one where they do not fit. Without a member that it calls, none can load.
     """
     others = [f"{each.folder}={each.link}" for each in below]
     others += [f"{each.folder}={each.wanted}" for each in above]
@@ -214,11 +214,11 @@ def _plan_together(
     if refusal is not None and depends and refusal.context_hash not in ("", context):
         refusal = None
     late = [each for each in below if each.wanted is not None and each.link != each.wanted]
-    if late and plan.good not in (None, plan.wanted) and hold is None:
-        message = (
-            f"it waits for its member {late[0].folder!r}, whose present spec is not served;"
-            f" mend that. Generation {plan.good} keeps serving"
-        )
+    lacking = [each for each in late if each.link is None]
+    if hold is None and (lacking or (late and plan.good not in (None, plan.wanted))):
+        member = (lacking or late)[0].folder
+        message = f"it waits for its member {member!r}, whose present spec is not served; mend that"
+        message += f". Generation {plan.good} keeps serving" if plan.good is not None else ""
         hold = Hold("WaitingForMember", message)
     return replace(plan, context=context, refusal=refusal, hold=hold)
 

@@ -1,6 +1,6 @@
 """The claims of servers: what they allow, and making or enlarging those that are ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from triton_operator.api.server import TritonServer
@@ -66,6 +66,10 @@ class Claims:
         modes = access_modes(server, found)
         check_claim(server, modes)
         return modes
+
+    async def absent(self, namespace: str, names: Iterable[str]) -> frozenset[str]:
+        """Return which of these claims are not there."""
+        return frozenset([name for name in names if await self._look((namespace, name)) is None])
 
     async def provide(self, server: TritonServer, children: Mapping[tuple[str, str], Body]) -> None:
         """Make the server's claim, or enlarge the one that was made; never shrink it.

@@ -51,7 +51,7 @@ class Releaser:
                 await self._let_go(world, record)
                 return None
             try:
-                await self._syncer.run(record.spec, manifest, sync)
+                await self._syncer.run(record.spec, manifest, sync, world.jobs)
             except OperatorError as error:
                 unanswered = isinstance(error, ClusterError) and not error.is_refusal
                 if unanswered and waited < _RELEASE_SECONDS:

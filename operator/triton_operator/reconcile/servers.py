@@ -113,6 +113,8 @@ class ServerReconciler:
         modes = await self._claims.modes(server)
         verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
         immutable = server.spec.model_updates == "Rollout"
+        if immutable:
+            self._loader.cancel((record.meta.namespace, record.meta.name))
         workload = Workload.parse(world.child("Deployment", child.deployment))
         pods = tuple(world.server_pods())
         held = not immutable and is_changing_over(workload, pods)
@@ -157,7 +159,7 @@ class ServerReconciler:
         refusals = await asyncio.gather(
             _refusal(self._claims.provide(server, world.children)),
             *map(_refusal, map(self._cluster.apply, children.manifests())),
-            _refusal(self._syncer.run(server, manifest, sync)),
+            _refusal(self._syncer.run(server, manifest, sync, world.jobs)),
         )
         storage, problem = assess_claim(server, modes, refusals)
         await self._drop_headless_service(world, children)

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from triton_operator.api.server import TritonServer
+from triton_operator.desired.claim import claim_name
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
+from triton_operator.desired.sync_mounts import source_claims
 from triton_operator.errors import OperatorError
-from triton_operator.observed import Pod
+from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.claim import needs_one_node
 from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_log import SyncLog, read_sync_log
@@ -57,13 +60,18 @@ class Syncer:
         self._now = clock
         self._heard: dict[Key, _Heard] = {}
 
-    async def run(self, server: TritonServer, manifest: Manifest, sync: SyncPlan) -> None:
-        """Start and stop the Jobs that the plan says."""
+    async def run(
+        self, server: TritonServer, manifest: Manifest, sync: SyncPlan, jobs: Iterable[SyncJob]
+    ) -> None:
+        """Start and stop those of a server's Jobs that the plan says."""
         namespace = server.metadata.namespace
-        used = ChildNames(server.metadata.name).manifest(manifest.content_digest())
+        staying = (job for job in jobs if job not in sync.stop and not job.terminating)
+        used = {"", *(job.config_map for job in staying)}
         if sync.start is not None:
+            used.add(ChildNames(server.metadata.name).manifest(manifest.content_digest()))
             await self._cluster.create(build_manifest_map(server, manifest))
             modes = await self._claims.modes(server)
+            sources = source_claims(manifest) - {claim_name(server)}
             job = build_sync_job(
                 server,
                 manifest,
@@ -73,12 +81,16 @@ class Syncer:
                 image_pull_policy=self._settings.sync_image_pull_policy,
                 repair=sync.start.repair,
                 one_node=needs_one_node(modes),
+                # Without its claim one model fails, and says so, rather than the whole Job.
+                absent=await self._claims.absent(namespace, sources),
             )
             await self._cluster.create(job)
         for stopped in sync.stop:
-            await self._cluster.delete("Job", namespace, stopped.name)
-            if stopped.config_map not in ("", used):
+            # Its manifest first: nobody remembers that once the Job has gone.
+            if stopped.config_map not in used:
+                used.add(stopped.config_map)
                 await self._cluster.delete("ConfigMap", namespace, stopped.config_map)
+            await self._cluster.delete("Job", namespace, stopped.name)
 
     async def follow(self, server: Key, sync: SyncPlan) -> SyncPlan:
         """Return the plan with what the Job's log adds to it; the log is read now and then."""

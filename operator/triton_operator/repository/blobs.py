@@ -45,13 +45,17 @@ class Blobs:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str | None], str] = {}
         self.bytes_copied = 0
-        self.unfinished: set[Path] = set()
-        """Downloads of this run that the next one goes on with."""
+        self.expected: set[Path] = set()
+        """Downloads that this run, or the next one, goes on with."""
 
     def size(self, digest: str) -> int | None:
         """Return the bytes of the content with this sha256, None if it is not here."""
         blob = self._layout.blob(digest)
         return blob.stat().st_size if self._is_there(blob) else None
+
+    def expect(self, files: Iterable[SourceFile]) -> None:
+        """Say which files are to be fetched, before the first one is."""
+        self.expected.update(folder for file in files if (folder := self._folder(file)))
 
     def check_space(self, files: Iterable[SourceFile], what: str) -> None:
         """Refuse to begin what cannot end for want of space.
@@ -159,8 +163,6 @@ class Blobs:
     def _open(self, file: SourceFile) -> Partial:
         folder = self._folder(file)
         if folder is not None:
-            with self._lock:
-                self.unfinished.add(folder)
             disk.ensure_folder(self._layout.staging)
             try:
                 return Partial.resume(folder)

@@ -118,7 +118,8 @@ class Downloads:
         Args:
             file: What to fetch.
             partial: Where to; what it holds is not fetched again where the source has ranges.
-            tell: Told how many bytes each part has that arrives.
+            tell: Told how many bytes each part has that arrives; of those that are fetched
+                anew, their number below 0.
 
         Raises:
             SyncError: the source failed; what has arrived stays, unless the source changed.
@@ -166,6 +167,7 @@ class Downloads:
         file = piece.file
         if piece.stop is None and piece.position:
             piece.partial.restart()
+            piece.tell(-piece.position)
             piece.position = 0
         with (
             self._connections,

@@ -27,6 +27,7 @@ from triton_operator.repository.outcome import Event, EventName
 from triton_operator.repository.sources import (
     InvalidSourceError,
     SourceFile,
+    SyncError,
     WriteFailedError,
     file_name,
     public_uri,
@@ -55,6 +56,8 @@ class Generations:
         self._downloads = downloads
         self._report = report
         self._checksums = checksums
+        self.unlisted = False
+        """There is a generation of which nobody could say what files it needs."""
 
     def ensure(self, generation: Generation) -> None:
         """Build a generation unless it is there: with its name, it is complete.
@@ -75,8 +78,7 @@ class Generations:
         folder = self._staging.new_path()
         disk.make_folder(folder)
         _write_text(folder, {CONFIG_FILE: generation.config, **generation.files})
-        listed = {each.version: self._list_files(each) for each in generation.versions}
-        self._report.expect(generation.object, (f for files in listed.values() for f in files))
+        listed = self._list_all(generation)
         artifacts = []
         for version in generation.versions:
             name = check_version(version.version)
@@ -123,6 +125,18 @@ class Generations:
             except FileNotFoundError:
                 continue  # another run removed the empty parent
         raise WriteFailedError(f"{final.parent} is removed as often as it is created")
+
+    def _list_all(self, generation: Generation) -> dict[int, tuple[SourceFile, ...]]:
+        """Return the files to fetch for each version, and say that they are expected."""
+        try:
+            listed = {each.version: self._list_files(each) for each in generation.versions}
+        except SyncError:
+            self.unlisted = True
+            raise
+        files = [file for files in listed.values() for file in files]
+        self._report.expect(generation.object, files)
+        self._blobs.expect(files)
+        return listed
 
     def _list_files(self, version: VersionContent) -> tuple[SourceFile, ...]:
         """Return the files to fetch for a version: those of its source that it does not replace."""

@@ -100,7 +100,8 @@ def materialize(
             run.build_and_publish()
             run.unlink()
             prune(layout, manifest, run.unlinked, staging, report=report, now=clock())
-            remove_downloads(layout, manifest.server, keep=blobs.unfinished)
+            if not generations.unlisted:
+                remove_downloads(layout, manifest.server, keep=blobs.expected)
     except OSError as error:
         free = disk.free_bytes(layout.root)
         problem = Failure.of(write_error(error, "the claim", needed=None, free=free))
@@ -202,8 +203,10 @@ class _Run:
     def _publish_revision(self, links: list[Link]) -> Path:
         self.revision = revision_digest(links)
         folder = self._layout.revision(self._manifest.server, self.revision)
-        if not folder.is_dir():
-            self._create_folder(folder, links)
+        if folder.is_dir() or not self._create_folder(folder, links):
+            flips = [self._flip(folder, link) for link in links]
+            if any(flips):  # somebody had a hand in it
+                disk.flush_folder(folder)
         return folder
 
     def _write_links(self, links: list[Link]) -> Path:

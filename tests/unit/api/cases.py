@@ -310,6 +310,11 @@ REFUSED = (
         server(repository={"accessModes": ["ReadWriteOnce", "ReadWriteOncePod"]}),
         "spec.repository.accessModes[1]",
     ),
+    Refused(
+        "bandwidth of nothing",
+        server(repository={"sync": {"bandwidthLimit": "0"}}),
+        "spec.repository.sync.bandwidthLimit",
+    ),
     Refused("size of no kind", server(repository={"size": "large"}), "spec.repository.size"),
     Refused("no such way of updating", server(modelUpdates="Poll"), "spec.modelUpdates"),
     Refused("not built yet", server(rollout="Auto"), "spec.rollout"),

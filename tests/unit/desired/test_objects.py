@@ -28,6 +28,7 @@ from triton_operator.desired.deployment import build_deployment, template_revisi
 from triton_operator.desired.metadata import ChildNames, build_selector
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.quantity import parse_quantity, quantity_bytes
+from triton_operator.desired.sync_job import build_sync_job
 from triton_operator.desired.sync_mounts import source_claims
 from triton_operator.observed import Pod, Workload
 from triton_operator.repository.manifest import Manifest
@@ -55,6 +56,21 @@ def deployment(case: Case) -> dict[str, Any]:
 def triton(case: Case) -> dict[str, Any]:
     (container,) = deployment(case)["spec"]["template"]["spec"]["containers"]
     return dict(container)
+
+
+def test_what_removes_a_servers_files_needs_nothing_that_may_have_gone_with_it() -> None:
+    sync = {"serviceAccountName": "reader", "caBundle": {"name": "ca"}, "secretRef": {"name": "s"}}
+    job = build_sync_job(
+        server("vision", repository={"claimName": "models", "sync": sync}),
+        Manifest("vision", remove=True),
+        sequence=2,
+        attempt=0,
+        image="i",
+        image_pull_policy="Always",
+    )
+    spec = job["spec"]["template"]["spec"]
+    assert "serviceAccountName" not in spec
+    assert {volume["name"] for volume in spec["volumes"]} == {"repository", "manifest", "tmp"}
 
 
 @every_case

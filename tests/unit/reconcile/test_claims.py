@@ -117,6 +117,24 @@ async def test_the_files_of_a_server_are_removed_from_a_claim_for_one_node(
     assert world.claims["models"].links == {}
 
 
+async def test_a_source_on_a_claim_that_is_not_there_holds_back_one_model(
+    world: World, operator: Operator
+) -> None:
+    world.missing_claims.add("gone")
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    source = {"uri": "pvc://gone/model.onnx"}
+    world.model("bert", versions=[{"version": 1, "source": source}], **SHARED)
+    await operator.run(seconds=60)
+
+    assert world.condition("resnet") == "True Serving"
+    assert world.condition("bert") == "False SourceNotFound"
+
+    world.missing_claims.clear()
+    await operator.run(seconds=400)
+    assert world.condition("bert") == "True Serving"
+
+
 # ---- size -------------------------------------------------------------------------------------
 
 

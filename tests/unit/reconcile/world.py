@@ -337,8 +337,8 @@ class World:
             )
             return
         claim_name = _claim_of(job["spec"]["template"])
-        if claim_name in self.missing_claims:
-            message = f'persistentvolumeclaim "{claim_name}" not found'
+        if missing := _claims_of(job["spec"]["template"]) & self.missing_claims:
+            message = f'persistentvolumeclaim "{min(missing)}" not found'
             pod["status"]["conditions"] = [
                 {"type": "PodScheduled", "status": "False", "message": message}
             ]
@@ -356,6 +356,7 @@ class World:
             self._claim(claim_name),
             Repository.from_json(text),
             repair="--repair" in container["args"],
+            mounted=_claims_of(job["spec"]["template"]),
         )
         ended = {"terminated": {"exitCode": 0, "message": report}}
         pod["status"] = {
@@ -372,13 +373,16 @@ class World:
             ]
         }
 
-    def _materialize(self, claim: Claim, manifest: Repository, *, repair: bool) -> str:
+    def _materialize(
+        self, claim: Claim, manifest: Repository, *, repair: bool, mounted: set[str]
+    ) -> str:
         failed = {}
         mended = self.damaged if repair else set()
         self.damaged = self.damaged - mended
         for generation in manifest.generations:
             uris = {v.source.uri for v in generation.versions if v.source is not None}
-            if uris & self.missing_sources:
+            unmounted = {uri.split("/")[2] for uri in uris if uri.startswith("pvc://")} - mounted
+            if uris & self.missing_sources or unmounted:
                 failed[generation.object] = Failure("SourceNotFound", f"no {min(uris)}")
             else:
                 claim.generations[(generation.object, generation.hash)] = generation
@@ -663,6 +667,11 @@ def _claim_of(template: Body) -> str:
     volumes = template["spec"]["volumes"]
     found = next(v for v in volumes if v["name"] == "repository")
     return str(found["persistentVolumeClaim"]["claimName"])
+
+
+def _claims_of(template: Body) -> set[str]:
+    claims = (v.get("persistentVolumeClaim") for v in template["spec"]["volumes"])
+    return {claim["claimName"] for claim in claims if claim}
 
 
 def _concerns(body: Body, server: Key) -> bool:

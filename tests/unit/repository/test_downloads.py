@@ -77,6 +77,22 @@ def test_a_source_without_parts_is_asked_for_the_whole(tmp_path: Path) -> None:
     assert source.asked == [(0, None)]
 
 
+def test_what_is_fetched_anew_counts_once(tmp_path: Path) -> None:
+    source, told = Source(at_most=1 << 20), []
+    tries = iter([1 << 20, SIZE])
+    read = source.read
+
+    def mending(file: SourceFile, start: int, stop: int | None):
+        source.at_most = next(tries)
+        return read(file, start, stop)
+
+    source.read = mending  # type: ignore[method-assign]
+    downloads = Downloads(source, Limits(), sleep=lambda _: None)
+    with Partial.create(tmp_path / "x") as partial:
+        downloads.fetch(SourceFile("https://h/x", "x", SIZE), partial, told.append)
+    assert sum(told) == SIZE
+
+
 @pytest.mark.parametrize("error", [None, SourceUnreachableError("x")])
 def test_progress_gives_back_the_attempts(tmp_path: Path, error) -> None:
     source = Source(at_most=9 << 20, error=error)

@@ -72,6 +72,19 @@ def test_a_second_run_writes_nothing(claim: Claim) -> None:
     assert claim.everything() == before
 
 
+def test_a_link_that_somebody_took_out_of_a_revision_comes_back(claim: Claim) -> None:
+    name = claim.sync(revision(RESNET, SCRIPT)).revision
+    folder = claim.root / "revisions/vision" / name
+    (folder / "resnet").unlink()
+    (folder / "script").unlink()
+    (folder / "script").symlink_to("../../../generations/script/0123")
+
+    outcome = claim.sync(revision(RESNET, SCRIPT), repair=True)
+
+    assert (outcome.revision, outcome.mended) == (name, {"resnet", "script"})
+    assert read(claim, name) == {"resnet": "config 1", "script": "python"}
+
+
 def test_what_pods_may_start_from_stays_with_all_its_generations(claim: Claim) -> None:
     first = claim.sync(revision(RESNET, SCRIPT)).revision
     second = claim.sync(revision(RESNET_2, SCRIPT, keep_revisions=(first,))).revision
