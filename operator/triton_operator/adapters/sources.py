@@ -46,7 +46,7 @@ def open_sources(
     secrets: Secrets | None = None,
     *,
     ca_bundle: Path | None = None,
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = 30.0,
 ) -> SchemeSources:
     """Return everything that this release can read.
 

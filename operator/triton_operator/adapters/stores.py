@@ -68,7 +68,7 @@ class StoreSources:
     """Objects, and all objects below a prefix."""
 
     def __init__(
-        self, secrets: Secrets, *, ca_bundle: Path | None = None, timeout_seconds: float = 60.0
+        self, secrets: Secrets, *, ca_bundle: Path | None = None, timeout_seconds: float = 30.0
     ) -> None:
         """Prepare without connecting; ``timeout_seconds`` is the longest silence of a store."""
         self._secrets = secrets

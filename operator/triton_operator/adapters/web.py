@@ -36,7 +36,7 @@ _TRY_LATER = frozenset({408, 425, 429})
 class Web:
     """Makes requests; errors come as :class:`SyncError`, without anything secret in them."""
 
-    def __init__(self, *, ca_bundle: Path | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, *, ca_bundle: Path | None = None, timeout_seconds: float = 30.0) -> None:
         """Prepare without connecting.
 
         Args:

@@ -44,7 +44,7 @@ class Limits:
     parallel: int = 4
     """Connections at a time."""
     bytes_per_second: float | None = None
-    attempts: int = 5
+    attempts: int = 3
     """Tries in a row without progress before a source counts as unreachable."""
 
 
