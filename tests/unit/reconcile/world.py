@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.unit.reconcile.fake_load import FakeLoad
 from tests.unit.reconcile.fake_triton import Claim, FakeTriton, ServerKilledError, Triton
 from triton_operator import names
 from triton_operator.api.meta import ObjectMeta
@@ -25,6 +26,7 @@ from triton_operator.observed import Claim as UsersClaim
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
+from triton_operator.reconcile.scaler import Scaler
 from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.repository.manifest import LINKS
 from triton_operator.repository.manifest import Manifest as Repository
@@ -51,6 +53,9 @@ class World:
         self.claims: dict[str, Claim] = {}
         self.triton = FakeTriton()
         self.triton.died = self._container_ended
+        self.load = FakeLoad(self.triton, lambda: self.now.timestamp())  # noqa: PLW0108 - now is replaced
+        self.places: int | None = None
+        """Pods of a server that find a node; None for all."""
         self.writes: list[tuple[str, str, str]] = []
         """Verb, kind and name of every request that changes the cluster."""
         self.events: list[tuple[str, Event]] = []
@@ -115,6 +120,10 @@ class World:
             owners = other["metadata"].get("ownerReferences") or ()
             if any(o["uid"] == body["metadata"]["uid"] for o in owners):
                 self.remove(child_kind, child)
+
+    def forget_applied(self, kind: str, name: str) -> None:
+        """Have the next apply see that somebody else changed an object."""
+        self._applied.pop((kind, NAMESPACE, name), None)
 
     # ---- what a test asks -----------------------------------------------------------------
 
@@ -429,6 +438,16 @@ class World:
 
     def _run_pod(self, pod: Body) -> None:
         uid, server = pod["metadata"]["uid"], _label(pod, names.LABEL_SERVER)
+        if self.places is not None and pod not in self._pods_of(server)[: self.places]:
+            pod["status"]["conditions"] = [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "message": "Insufficient nvidia.com/gpu",
+                    "lastTransitionTime": pod["metadata"]["creationTimestamp"],
+                }
+            ]
+            return
         claim = self._claim(_claim_of(pod))
         if server in self.crashing:
             self.triton.processes.pop(uid, None)
@@ -470,10 +489,20 @@ class World:
     def _set_pod(self, pod: Body, state: Body, *, ready: bool) -> None:
         last = pod["status"].get("crash")
         restarts = pod["status"].get("restarts", 0)
+        before = pod["status"].get("conditions") or ({},)
+        same = pod["status"].get("ready") == ready
+        since = before[0].get("lastTransitionTime") if same else None
+        since = since or self.now.isoformat()
         container = {"name": "triton", "state": state, "restartCount": restarts}
         pod["status"] |= {
             "ready": ready,
-            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True" if ready else "False",
+                    "lastTransitionTime": since,
+                }
+            ],
             "containerStatuses": [
                 container | ({"lastState": {"terminated": last}} if last else {})
             ],
@@ -554,26 +583,38 @@ class Cluster:
 class Operator:
     """The operator's two passes over a world, with the memory that one process has."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, max_gpus: int = 0) -> None:
         self.world = world
+        self.max_gpus = max_gpus
         self.restart()
 
     def restart(self) -> None:
         cluster = Cluster(self.world)
-        settings = Settings(server_image="triton:test", sync_image="operator:test")
+        settings = Settings(
+            server_image="triton:test", sync_image="operator:test", max_gpus=self.max_gpus
+        )
 
         def clock() -> datetime:
             return self.world.now
 
         self.woken: set[Key] = set()
+        self.scaler = Scaler(
+            cluster,
+            self.world.load,
+            settings,
+            clock,
+            self.woken.add,
+            monotonic=lambda: self.world.now.timestamp(),  # noqa: PLW0108 - now is replaced
+        )
         self.reconciler = ServerReconciler(
-            cluster, self.world.triton, settings, clock, self.woken.add
+            cluster, self.world.triton, settings, clock, self.woken.add, scaler=self.scaler
         )
         self.assigner = ModelAssigner(cluster, clock)
 
     async def run_once(self) -> list[OperatorError]:
         """Make one pass over everything; return what failed and would be tried again."""
         failures: list[OperatorError] = []
+        await self.scaler.tick()
         for model in sorted(self.world.all_of(names.KIND_MODEL)):
             try:
                 await self.assigner.assign((NAMESPACE, model))
