@@ -43,6 +43,8 @@ class Load:
     grpc_clients: int = 1
     version: int | None = None
     most_seconds: float = _MOST_SECONDS
+    pause_seconds: float = _PAUSE_SECONDS
+    """Between the requests of one client."""
     _requests: list[Request] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -116,4 +118,4 @@ class Load:
                 value, error = None, f"{type(e).__name__}: {e}"
             took = time.monotonic() - start
             self._requests.append(Request(protocol, start, took, value, error))
-            self._stop.wait(_PAUSE_SECONDS)
+            self._stop.wait(self.pause_seconds)

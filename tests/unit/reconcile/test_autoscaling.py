@@ -67,7 +67,7 @@ async def test_the_number_falls_after_the_window_and_not_before(
     most = live(serving)
     serving.load.arrivals["vision"] = 0.0
     await operator.run(seconds=WINDOW - 10)
-    assert live(serving) == most >= 3
+    assert live(serving) >= most >= 3
     await operator.run(seconds=4 * WINDOW)
     assert live(serving) == 1
 
