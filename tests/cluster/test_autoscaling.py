@@ -114,7 +114,7 @@ def test_a_step_in_load_is_followed_up_and_down_without_a_failed_request(
     told = f"a step above the capacity: more pods were asked for {decided:.1f} s later"
     within_goal(decided, 10, told)
     figure(
-        f"autoscaling: 3 pods ready {grown:.1f} s after the step, back to 1 {shrunk:.1f} s after the"
-        f" load; {len(took)} requests, none failed, median {median(took[:quarter]):.2f} s"
+        f"autoscaling: 3 pods ready {grown:.1f} s after the step, back to 1 {shrunk:.1f} s after"
+        f" the load; {len(took)} requests, none failed, median {median(took[:quarter]):.2f} s"
         f" before, {median(took[-quarter:]):.2f} s after"
     )
