@@ -69,6 +69,8 @@ class Pod:
     termination_message: str = ""
     memory_limit: str = ""
     """Of our container, as a Kubernetes quantity."""
+    deletion_cost: str = "0"
+    """Pods with the lowest number go first when there are to be fewer."""
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -131,6 +133,7 @@ class Pod:
             exit_reason=_reason_and_message(status) or ended.get("reason", ""),
             termination_message=ended.get("message", ""),
             memory_limit=str(limits.get("memory", "")),
+            deletion_cost=annotations.get(names.ANNOTATION_DELETION_COST, "0"),
         )
 
     @property

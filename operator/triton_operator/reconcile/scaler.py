@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
 from triton_operator.api.server import TritonServer
 from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
+from triton_operator.autoscaling.idleness import order_by_idleness
 from triton_operator.autoscaling.samples import PodSample
 from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
 from triton_operator.autoscaling.sharing import Claim, share_gpus
@@ -180,29 +181,33 @@ class Scaler:
         # Beside the event loop: it is arithmetic, for dozens of milliseconds where models are many.
         decision, memory = await asyncio.to_thread(decide, spec, seen, followed.memory)
         acting = spec.mode == "Active"
+        idle = order_by_idleness(staying, followed.memory.samples, samples)
         # What is only advised is no step that a limit of steps could count.
         followed.memory = memory if acting else replace(memory, changes=())
         if not acting and followed.wanted is not None:
             decision = replace(decision, previous=followed.wanted)
         followed.need, followed.wanted = decision.need, decision.desired
-        self._tell(server, decision, at, acting=acting)
+        self._tell(server, decision, idle, at)
 
-    def _tell(self, server: _Server, decision: Decision, at: float, *, acting: bool) -> None:
+    def _tell(self, server: _Server, decision: Decision, idle: tuple[str, ...], at: float) -> None:
         """Keep what was decided for the next pass; wake the server if that is news."""
+        acting = server.spec.mode == "Active"
         followed, before = server.followed, server.followed.scaling
         status = build_status(decision, server.told, server.pool.startup_seconds, self._now())
+        limit = decision.limit if acting else ""
         changed = decision.desired != decision.previous
         first = followed.told_at is None and bool(decision.needs)
         due = first or (followed.told_at is not None and at - followed.told_at >= _TELL_SECONDS)
-        tells = changed or (due and status != server.told)
+        news = status != server.told or bool(limit) != bool(before.limit)
+        tells = changed or (due and news)
         followed.scaling = Scaling(
             desired=decision.desired if acting else None,
-            limit=decision.limit if acting else "",
+            limit=limit if tells else before.limit,
+            idle=idle if acting else (),
             status=status if tells else before.status,
         )
         if tells:
             followed.told_at = at
-        if tells or bool(before.limit) != bool(followed.scaling.limit):
             self._wake(server.key)
 
 

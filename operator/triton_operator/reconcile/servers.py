@@ -13,7 +13,7 @@ from triton_operator.plan.acceptance import judge_leaving, judge_models
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
-from triton_operator.plan.replicas import plan_replicas
+from triton_operator.plan.replicas import plan_deletion_costs, plan_replicas
 from triton_operator.plan.rollouts import (
     choose_repository,
     is_changing_over,
@@ -149,10 +149,14 @@ class ServerReconciler:
         templates = template_repositories(workload, repository)
         manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
         scaling = self._scaler.follow(record, server, served)
+        replicas = plan_replicas(server, workload, scaling.desired)
+        costs = plan_deletion_costs(pods, scaling.idle, workload, replicas)
+        for pod, cost in costs.items():
+            await self._cluster.set_deletion_cost(record.meta.namespace, pod, cost)
         children = build_children(
             server,
             default_image=self._settings.server_image,
-            replicas=plan_replicas(server, workload, scaling.desired),
+            replicas=replicas,
             control_key=key,
             probe_model=find_probe_model(record, plans),
             one_node=needs_one_node(modes),

@@ -39,6 +39,8 @@ class FakeLoad:
         self._queues: dict[str, _Queue] = {}
         self.arrivals: dict[str, float] = {}
         """Requests per second by server."""
+        self.only: dict[str, str] = {}
+        """The one pod that all requests of a server reach."""
         self.scraped: set[str] = set()
         """Names of pods that were asked."""
 
@@ -52,8 +54,10 @@ class FakeLoad:
                 found[pod] = ScrapeFailure(FailureReason.TIMEOUT, "no answer in 2 s")
                 continue
             queue = self._queues.setdefault(pod.uid, _Queue(now))
-            sharing = sum(server == of[pod] for server in of.values())
-            rate = self.arrivals.get(of[pod], 0.0) / sharing
+            sharing = [each for each, server in of.items() if server == of[pod]]
+            only = self.only.get(of[pod])
+            share = 1 / len(sharing) if only is None else float(pod.name == only)
+            rate = self.arrivals.get(of[pod], 0.0) * share
             queue.go_on(now, rate * (now - queue.at))
             found[pod] = self._sample(pod, queue)
         return found

@@ -72,6 +72,17 @@ async def test_the_number_falls_after_the_window_and_not_before(
     assert live(serving) == 1
 
 
+async def test_the_idlest_pods_go_first(serving: World, operator: Operator) -> None:
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=4 * WINDOW)
+    busy = serving.server_pods("vision")[-1].name
+    serving.load.only["vision"] = busy
+    serving.load.arrivals["vision"] = 3.0
+    await operator.run(seconds=4 * WINDOW)
+    assert live(serving) == 1
+    assert [pod.name for pod in serving.server_pods("vision")] == [busy]
+
+
 async def test_a_settled_idle_server_costs_no_write(serving: World, operator: Operator) -> None:
     await operator.run(seconds=2 * WINDOW)
     before = len(serving.writes)

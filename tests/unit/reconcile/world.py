@@ -166,6 +166,9 @@ class World:
             for process in self.processes(server)
         ]
 
+    def server_pods(self, server: str) -> list[Pod]:
+        return [Pod.parse(body) for body in self._pods_of(server)]
+
     def warnings(self, name: str) -> list[str]:
         return [e.reason for who, e in self.events if who == name and e.type == "Warning"]
 
@@ -259,6 +262,13 @@ class World:
             body = self.objects.get((kind, meta.namespace, meta.name))
             if body is not None and body["metadata"]["uid"] == meta.uid:
                 body["status"] = status.manifest()
+
+    async def set_deletion_cost(self, namespace: str, pod: Pod, cost: str) -> None:
+        ref = ("Pod", namespace, pod.name)
+        async with self._write("annotate", ref):
+            if (body := self.objects.get(ref)) is not None:
+                annotations = body["metadata"].setdefault("annotations", {})
+                annotations[names.ANNOTATION_DELETION_COST] = cost
 
     async def set_finalizers(
         self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
@@ -408,6 +418,7 @@ class World:
         if unready or (outdated and all(p["status"].get("ready") for p in pods)):
             self.remove("Pod", (unready or outdated)[0]["metadata"]["name"])
         pods = self._pods_of(name)
+        pods.sort(key=lambda p: -int(_annotation(p, names.ANNOTATION_DELETION_COST) or 0))
         for surplus in pods[deployment["spec"]["replicas"] :]:
             self.remove("Pod", surplus["metadata"]["name"])
         for _ in range(deployment["spec"]["replicas"] - len(pods)):
