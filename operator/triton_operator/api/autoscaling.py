@@ -25,7 +25,9 @@ class ScaleDown(Resource):
 
     rules = (
         Rule(
-            cel="self.stabilizationWindowSeconds <= self.longestWindowSeconds",
+            # The API server holds the rule against the default, {}, without the defaults inside.
+            cel="!has(self.stabilizationWindowSeconds) || !has(self.longestWindowSeconds)"
+            " || self.stabilizationWindowSeconds <= self.longestWindowSeconds",
             message="scaleDown.stabilizationWindowSeconds must not be above longestWindowSeconds:"
             " lower it or raise longestWindowSeconds",
             holds=lambda self: self.stabilization_window_seconds <= self.longest_window_seconds,
