@@ -1,6 +1,7 @@
 """Requests that go on while something happens, and what became of each of them."""
 
 import http.client
+import random
 import threading
 import time
 from collections import Counter
@@ -111,6 +112,8 @@ class Load:
 
     def _repeat(self, protocol: str, once: Callable[[], float]) -> None:
         end = time.monotonic() + self.most_seconds
+        # Clients do not come all at once.
+        self._stop.wait(random.uniform(0, self.pause_seconds))
         while not self._stop.is_set() and (start := time.monotonic()) < end:
             try:
                 value, error = once(), ""
