@@ -55,6 +55,9 @@ ANNOTATION_REPOSITORIES: Final = f"{GROUP}/repository-revisions"
 ANNOTATION_CONTROL_KEY: Final = f"{GROUP}/control-key"
 """On a server's pod template: a hash of the control key, so that a new key makes new pods."""
 
+ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes': of pods that are otherwise alike, those with the lowest number go first."""
+
 CONFIG_HASH_PARAMETER: Final = "triton_operator_hash"
 """The parameter of every generated ``config.pbtxt`` by which a pod proves what it serves."""
 

@@ -51,6 +51,9 @@ class Pod:
     restarts: int = 0
     started_at: str = ""
     """When the current container started, as the kubelet wrote it."""
+    created_at: datetime | None = None
+    ready_since: datetime | None = None
+    """When it became ready; None while it is not."""
     unschedulable: str = ""
     """The scheduler's message while it finds no node."""
     unschedulable_since: datetime | None = None
@@ -66,6 +69,8 @@ class Pod:
     termination_message: str = ""
     memory_limit: str = ""
     """Of our container, as a Kubernetes quantity."""
+    deletion_cost: str = "0"
+    """Pods with the lowest number go first when there are to be fewer."""
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -74,6 +79,8 @@ class Pod:
         labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
         component = labels.get(names.LABEL_COMPONENT, "")
+        readiness = conditions.get("Ready", {})
+        ready = readiness.get("status") == "True"
         # Others may have put containers of theirs beside ours.
         container: Mapping[str, Any] = next(
             (
@@ -107,11 +114,13 @@ class Pod:
             job=labels.get("batch.kubernetes.io/job-name", ""),
             revision=annotations.get(names.ANNOTATION_REVISION, ""),
             repository=annotations.get(names.ANNOTATION_REPOSITORY, LINKS),
-            ready=conditions.get("Ready", {}).get("status") == "True",
+            ready=ready,
             running="running" in state,
             terminating="deletionTimestamp" in meta,
             restarts=container.get("restartCount", 0),
             started_at=(state.get("running") or {}).get("startedAt", ""),
+            created_at=parse_time(meta.get("creationTimestamp")),
+            ready_since=parse_time(readiness.get("lastTransitionTime")) if ready else None,
             unschedulable=scheduled.get("message", "unschedulable") if refused else "",
             unschedulable_since=parse_time(scheduled.get("lastTransitionTime"))
             if refused
@@ -124,6 +133,7 @@ class Pod:
             exit_reason=_reason_and_message(status) or ended.get("reason", ""),
             termination_message=ended.get("message", ""),
             memory_limit=str(limits.get("memory", "")),
+            deletion_cost=annotations.get(names.ANNOTATION_DELETION_COST, "0"),
         )
 
     @property
@@ -227,6 +237,11 @@ class Workload:
             stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
             refused=_reason_and_message(failure) if failure else "",
         )
+
+    @property
+    def rolling_out(self) -> bool:
+        """Whether there are pods of an older template."""
+        return self.updated < self.replicas
 
     @property
     def complete(self) -> bool:

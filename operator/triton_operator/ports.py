@@ -61,6 +61,9 @@ class Cluster(Protocol):
     ) -> None:
         """Replace the status of a model or server; one that is gone is fine."""
 
+    async def set_deletion_cost(self, namespace: str, pod: Pod, cost: str) -> None:
+        """Say how soon a pod is to go when there are to be fewer; one that is gone is fine."""
+
     async def set_finalizers(
         self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
     ) -> None:

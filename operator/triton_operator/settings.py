@@ -25,6 +25,12 @@ class Settings:
     """The namespaces to watch; empty for all of them."""
     resync_seconds: float = 60.0
     """How often a server is checked although nothing was seen to change."""
+    autoscaling_interval_seconds: float = 5.0
+    """How often the pods of servers with ``autoscaling`` are asked for their load."""
+    scrape_deadline_seconds: float = 2.0
+    """How long one pod may take to tell it."""
+    max_gpus: int = 0
+    """GPUs that all servers with ``autoscaling`` may have together; 0 for no such limit."""
     probe_port: int = 8080
     """Where the operator's own liveness and metrics are served."""
 
@@ -48,10 +54,10 @@ class Settings:
             values["namespaces"] = tuple(
                 filter(None, found["namespaces"].replace(",", " ").split())
             )
-        for name in ("resync_seconds",):
+        for name in ("resync_seconds", "autoscaling_interval_seconds", "scrape_deadline_seconds"):
             if name in found:
                 values[name] = float(found[name])
-        for name in ("probe_port",):
+        for name in ("probe_port", "max_gpus"):
             if name in found:
                 values[name] = int(found[name])
         return cls(**values)  # type: ignore[arg-type]

@@ -95,6 +95,14 @@ env:
     value: {{ .Values.image.pullPolicy }}
   - name: TRITON_OPERATOR_RESYNC_SECONDS
     value: {{ .Values.resyncSeconds | quote }}
+  {{- with .Values.autoscaling }}
+  - name: TRITON_OPERATOR_AUTOSCALING_INTERVAL_SECONDS
+    value: {{ .intervalSeconds | quote }}
+  - name: TRITON_OPERATOR_SCRAPE_DEADLINE_SECONDS
+    value: {{ .scrapeDeadlineSeconds | quote }}
+  - name: TRITON_OPERATOR_MAX_GPUS
+    value: {{ .maxGPUs | quote }}
+  {{- end }}
   {{- with .Values.watchNamespaces }}
   - name: TRITON_OPERATOR_NAMESPACES
     value: {{ join "," . | quote }}

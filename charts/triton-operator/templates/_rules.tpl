@@ -37,8 +37,10 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
   resources: [secrets]  # The keys of model-control APIs; the names are known, so none is ever listed.
   verbs: [get, create]
 - apiGroups: [""]
-  resources: [pods]  # One in which a load never ended is deleted, so that its Deployment makes another.
-  verbs: [list, watch, delete]
+  # One in which a load never ended is deleted, so that its Deployment makes another; one that is idle is annotated, so
+  # that it goes first when there are to be fewer.
+  resources: [pods]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [""]
   resources: [pods/log]  # They alone tell why Triton refused a model, and how far a sync Job is.
   verbs: [get]

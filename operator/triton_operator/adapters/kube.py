@@ -185,6 +185,12 @@ class KubeCluster:
         ]
         await self._patch(kind, meta, patch, JSON_PATCH, subresource="status")
 
+    async def set_deletion_cost(self, namespace: str, pod: Pod, cost: str) -> None:
+        """Say how soon a pod is to go when there are to be fewer; one that is gone is fine."""
+        annotations = {names.ANNOTATION_DELETION_COST: cost}
+        meta = ObjectMeta(name=pod.name, namespace=namespace)
+        await self._patch("Pod", meta, {"metadata": {"annotations": annotations}}, MERGE_PATCH)
+
     async def set_finalizers(
         self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
     ) -> None:

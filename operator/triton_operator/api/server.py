@@ -217,7 +217,8 @@ class TritonServerSpec(Resource):
     resources: Resources = Resources()
     """CPU and memory of each pod."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Number of pods; 1 if left out. Set it where an HPA or KEDA scales the server."""
+    """Number of pods; if left out, a new server has 1 and others stay as they are. Set it where an
+    HPA or KEDA scales the server."""
     autoscaling: Autoscaling | None = None
     """Let the operator choose the number of pods; excludes replicas."""
     repository: RepositoryClaim = RepositoryClaim()

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from triton_operator import names
 from triton_operator.adapters.api_client import KINDS, KubeApi
 from triton_operator.adapters.kube import KubeCluster
 from triton_operator.adapters.mirror import Mirror, ref_of, servers_of
+from triton_operator.adapters.pod_http import PodHttp
+from triton_operator.adapters.scrape import TritonScraper
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import OperatorError
 from triton_operator.handlers.queue import WorkQueue
 from triton_operator.observed import Body
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
+from triton_operator.reconcile.scaler import Scaler
 from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.settings import Settings
 
@@ -36,28 +40,38 @@ class Operator:
         self._mirror = Mirror()
         self._cluster = KubeCluster(api, self._mirror)
         self._servers = WorkQueue("servers", self._reconcile)
+        self._open = AsyncExitStack()
+        self._http = PodHttp()
+        scraper = TritonScraper(self._http, deadline_seconds=settings.scrape_deadline_seconds)
+        self._scaler = Scaler(self._cluster, scraper, settings, _now, self._servers.wake)
         self._reconciler = ServerReconciler(
-            self._cluster, TritonPods(), settings, _now, self._servers.wake
+            self._cluster, TritonPods(), settings, _now, self._servers.wake, scaler=self._scaler
         )
         self._assigner = ModelAssigner(self._cluster, _now)
         self._models = WorkQueue("models", self._assign)
-        self._refreshing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def start(cls, settings: Settings) -> "Operator":
         """Connect and list everything there is: no pass may take "not seen yet" for "gone"."""
         operator = cls(await KubeApi.connect(), settings)
         await operator._refresh()
-        operator._refreshing = asyncio.create_task(operator._keep_fresh(), name="refresh")
+        await operator._open.enter_async_context(operator._http)
+        operator._tasks = [
+            asyncio.create_task(operator._keep_fresh(), name="refresh"),
+            asyncio.create_task(operator._scaler.run(), name="autoscaling"),
+        ]
         return operator
 
     async def stop(self) -> None:
         """End all work and close all connections."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._models.stop()
         await self._servers.stop()
         await self._reconciler.stop()
+        await self._open.aclose()
         await self._api.close()
 
     def loops(self) -> dict[str, int]:

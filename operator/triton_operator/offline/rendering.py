@@ -127,7 +127,7 @@ def _build_objects(
     children = build_children(
         server,
         default_image=settings.server_image,
-        replicas=plan_replicas(server, Workload()).wanted,
+        replicas=plan_replicas(server, Workload()),
         control_key=PLACEHOLDER_KEY,
         probe_model=find_probe_model(record, plans),
         one_node=one_node,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from triton_operator.api.autoscaling import ScalingDecision
 from triton_operator.api.conditions import Condition, ConditionType
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
@@ -23,8 +24,26 @@ class Event:
 
 
 def find_events(before: Status, after: Status) -> tuple[Event, ...]:
-    """Return what is new: Ready that came, the reason why it went or is away, a repair done."""
-    return (*_ready_events(before, after), *_repair_events(before, after))
+    """Return what is new: Ready that came or went, repairs done, other numbers of pods."""
+    return (
+        *_ready_events(before, after),
+        *_repair_events(before, after),
+        *_scaling_events(before, after),
+    )
+
+
+def _scaling_events(before: Status, after: Status) -> tuple[Event, ...]:
+    told, made = ({*_decisions(each)} for each in (before, after))
+    return tuple(
+        Event("Normal", "Scaled", f"from {each.previous} to {each.desired}: {each.reason}")
+        for each in sorted(made - told, key=lambda each: each.time)
+    )
+
+
+def _decisions(status: Status) -> tuple[ScalingDecision, ...]:
+    if not isinstance(status, TritonServerStatus) or status.autoscaling is None:
+        return ()
+    return status.autoscaling.decisions
 
 
 def _repair_events(before: Status, after: Status) -> tuple[Event, ...]:

@@ -1,28 +1,58 @@
 """How many pods a server should have."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.server import TritonServer
-from triton_operator.observed import Workload
+from triton_operator.observed import Pod, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Replicas:
-    """The number of pods, and what keeps it from being another."""
+class Scaling:
+    """What the autoscaler has to say about a server; nothing before its first decision."""
 
-    wanted: int
+    desired: int | None = None
+    """Number of pods to have; None where the number stays as it is."""
     limit: str = ""
+    """What keeps that number below the need."""
+    idle: tuple[str, ...] = ()
+    """Uids of the ready pods, the idlest first."""
+    status: AutoscalingStatus | None = None
+    """What to tell; None where there is nothing newer than what was told last."""
 
 
-def plan_replicas(server: TritonServer, workload: Workload) -> Replicas:
-    """Return how many pods a server should have now."""
+def plan_replicas(server: TritonServer, workload: Workload, desired: int | None = None) -> int:
+    """Return how many pods a server should have; ``desired`` is the autoscaler's number.
+
+    Without one the number stays as it is, so that nothing jumps when the operator starts again or
+    when the number changes hands.
+    """
     spec = server.spec
+    if spec.replicas is not None:
+        return spec.replicas
     if spec.autoscaling is None:
-        return Replicas(spec.replicas if spec.replicas is not None else 1)
+        return max(1, workload.desired)
     bounds = spec.autoscaling
-    now = workload.desired if workload.exists else bounds.min_replicas
-    return Replicas(
-        wanted=max(bounds.min_replicas, min(bounds.max_replicas, now)),
-        limit="this release checks autoscaling's bounds but does not scale yet:"
-        " replicas stay as they are between minReplicas and maxReplicas",
-    )
+    if not workload.exists:
+        return bounds.min_replicas
+    if bounds.mode == "Observe":
+        return workload.desired
+    now = workload.desired if desired is None else desired
+    return max(bounds.min_replicas, min(bounds.max_replicas, now))
+
+
+def plan_deletion_costs(
+    pods: Iterable[Pod], idle: Sequence[str], workload: Workload, wanted: int
+) -> dict[Pod, str]:
+    """Return the deletion costs to change, so that the idlest pods go; none if none is to go.
+
+    Pods that are not ready go before all others whatever they cost.
+    """
+    if wanted >= workload.desired or not idle:
+        return {}
+    staying = [pod for pod in pods if not pod.terminating and not pod.finished]
+    ready = [pod for pod in staying if pod.ready]
+    leaving = set(idle[: max(0, len(ready) - wanted)])
+    costs = {pod: "-1" if pod.uid in leaving else "0" for pod in ready}
+    return {pod: cost for pod, cost in costs.items() if pod.deletion_cost != cost}

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from triton_operator import names
+from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
 from triton_operator.api.server import RepairStatus, TritonServerStatus
 from triton_operator.errors import InvalidSpecError, OperatorError
@@ -23,15 +24,16 @@ def assess_server(
     revision: str,
     problem: InvalidSpecError | None,
     limit: str,
+    autoscaling: AutoscalingStatus | None,
     claim: ClaimReport,
     repaired: Repair | None,
     now: datetime,
 ) -> TritonServerStatus:
     """Return the status of a server whose children were applied.
 
-    ``problem`` is why a child cannot be as the spec wants it; ``limit`` says why there are other
-    replicas than were asked for, and is empty if there are not. ``repaired`` is the check of the
-    claim that the last sync made, if it was asked to.
+    ``problem`` is why a child cannot be as the spec wants it; ``limit`` says what
+    keeps the replicas below the need, and is empty if nothing does. ``repaired`` is the check of
+    the claim that the last sync made, if it was asked to.
     """
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
     ready = sum(pod.ready for pod in living)
@@ -42,11 +44,11 @@ def assess_server(
     complete = workload.observed and ready == wanted == len(living) and not outdated
     rolling = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
-    limited = "AutoscalerInactive" if limit else "NotLimited"
-    if unplaced and not limit:
+    limited = "LimitReached" if limit else "NotLimited"
+    if unplaced:
         limited = "Unschedulable"
         limit = f"{unplaced} of {wanted} pods cannot be scheduled: {stuck}"
-    elif claim.limit:
+    elif claim.limit and not limit:
         limited, limit = "ClaimNotShared", claim.limit
 
     def judge(kind: ConditionType, holds: bool, reason: str, message: str) -> Condition:
@@ -93,7 +95,7 @@ def assess_server(
         ready=f"{ready}/{wanted}",
         selector=f"{names.LABEL_SERVER}={record.meta.name},{names.LABEL_COMPONENT}=server",
         models=tuple(sorted(plan.folder for plan in plans)),
-        autoscaling=record.status.autoscaling,
+        autoscaling=autoscaling,
         repair=(
             RepairStatus(request=repaired.request, mended=repaired.mended)
             if repaired is not None

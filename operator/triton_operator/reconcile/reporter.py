@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from triton_operator import names
+from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.deployment import template_revision
@@ -72,7 +73,8 @@ class Reporter:
                 this.plans,
                 revision=revision,
                 problem=this.problem,
-                limit=this.limit,
+                limit=this.scaling.limit,
+                autoscaling=_autoscaling(this),
                 claim=this.claim,
                 repaired=this.sync.repaired,
                 now=now,
@@ -132,5 +134,18 @@ class Reporter:
             return
         await self._cluster.write_status(names.KIND_SERVER, record.meta, status)
         for event in find_events(latest.status, status):
-            if event.type == "Warning" or event.reason == "Repaired":
+            if event.type == "Warning" or event.reason == "Repaired" or _scaled(event, record):
                 await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
+
+
+def _autoscaling(this: Pass) -> AutoscalingStatus | None:
+    """Return what to tell of the autoscaler: the same as before until there is something newer."""
+    if this.server.spec.autoscaling is None:
+        return None
+    return this.scaling.status or this.record.status.autoscaling
+
+
+def _scaled(event: Event, record: ServerRecord) -> bool:
+    """Return whether an Event tells of pods that came or went, and not only of advice."""
+    bounds = record.spec.spec.autoscaling if record.spec is not None else None
+    return event.reason == "Scaled" and bounds is not None and bounds.mode == "Active"

@@ -13,7 +13,7 @@ from triton_operator.plan.acceptance import judge_leaving, judge_models
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
-from triton_operator.plan.replicas import plan_replicas
+from triton_operator.plan.replicas import plan_deletion_costs, plan_replicas
 from triton_operator.plan.rollouts import (
     choose_repository,
     is_changing_over,
@@ -27,6 +27,7 @@ from triton_operator.reconcile.loader import Loader
 from triton_operator.reconcile.releaser import Releaser
 from triton_operator.reconcile.reporter import Reporter
 from triton_operator.reconcile.roller import Roller
+from triton_operator.reconcile.scaler import Scaler
 from triton_operator.reconcile.state import Pass
 from triton_operator.reconcile.syncer import Syncer
 from triton_operator.settings import Settings
@@ -45,10 +46,13 @@ class ServerReconciler:
         settings: Settings,
         clock: Clock,
         wake: Callable[[Key], None],
+        *,
+        scaler: Scaler,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._now = clock
+        self._scaler = scaler
         self._reporter = Reporter(cluster, clock, wake)
         self._loader = Loader(cluster, triton, self._reporter, clock, wake)
         self._claims = Claims(cluster, clock)
@@ -73,6 +77,7 @@ class ServerReconciler:
         record = world.server
         if record is None or record.meta.deletion_timestamp is not None:
             self._loader.cancel(key)
+            self._scaler.forget(key)
         if record is None:
             self._syncer.forget(key)
             return self._settings.resync_seconds
@@ -145,11 +150,15 @@ class ServerReconciler:
         repository = choose_repository(manifest, sync, workload, pods)
         templates = template_repositories(workload, repository)
         manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
-        replicas = plan_replicas(server, workload)
+        scaling = self._scaler.follow(record, server, served)
+        replicas = plan_replicas(server, workload, scaling.desired)
+        costs = plan_deletion_costs(pods, scaling.idle, workload, replicas)
+        for pod, cost in costs.items():
+            await self._cluster.set_deletion_cost(record.meta.namespace, pod, cost)
         children = build_children(
             server,
             default_image=self._settings.server_image,
-            replicas=replicas.wanted,
+            replicas=replicas,
             control_key=key,
             probe_model=find_probe_model(record, plans),
             one_node=needs_one_node(modes),
@@ -170,7 +179,7 @@ class ServerReconciler:
             plans=plans,
             children=children,
             problem=problem,
-            limit=replicas.limit,
+            scaling=scaling,
             claim=storage,
             sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
             repository=repository,

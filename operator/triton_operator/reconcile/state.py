@@ -10,6 +10,7 @@ from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
 from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import ModelPlan
+from triton_operator.plan.replicas import Scaling
 from triton_operator.plan.sync import SyncPlan
 
 
@@ -24,7 +25,7 @@ class Pass:
     children: Children
     problem: InvalidSpecError | None
     """Why a child cannot be as the spec wants it; what was there before stays."""
-    limit: str
+    scaling: Scaling
     claim: ClaimReport
     sync: SyncPlan
     repository: str

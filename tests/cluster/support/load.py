@@ -1,6 +1,7 @@
 """Requests that go on while something happens, and what became of each of them."""
 
 import http.client
+import random
 import threading
 import time
 from collections import Counter
@@ -43,6 +44,8 @@ class Load:
     grpc_clients: int = 1
     version: int | None = None
     most_seconds: float = _MOST_SECONDS
+    pause_seconds: float = _PAUSE_SECONDS
+    """Between the requests of one client."""
     _requests: list[Request] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -109,6 +112,8 @@ class Load:
 
     def _repeat(self, protocol: str, once: Callable[[], float]) -> None:
         end = time.monotonic() + self.most_seconds
+        # Clients do not come all at once.
+        self._stop.wait(random.uniform(0, self.pause_seconds))
         while not self._stop.is_set() and (start := time.monotonic()) < end:
             try:
                 value, error = once(), ""
@@ -116,4 +121,4 @@ class Load:
                 value, error = None, f"{type(e).__name__}: {e}"
             took = time.monotonic() - start
             self._requests.append(Request(protocol, start, took, value, error))
-            self._stop.wait(_PAUSE_SECONDS)
+            self._stop.wait(self.pause_seconds)

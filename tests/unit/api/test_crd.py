@@ -84,6 +84,14 @@ def test_every_rule_says_what_to_do() -> None:
             assert len(rule["message"]) > 20, path
 
 
+def test_rules_hold_for_the_default_of_their_object() -> None:
+    """The API server evaluates them on ``{}`` itself, where no default inside is set."""
+    for path, schema in EVERY:
+        if schema.get("default") == {}:
+            for rule in (each["rule"] for each in schema.get("x-kubernetes-validations", ())):
+                assert "has(self." in rule, path
+
+
 def test_nothing_is_defaulted_inside_a_config_or_a_status() -> None:
     schema = root("tritonmodels.triton-operator.io.yaml")["properties"]
 

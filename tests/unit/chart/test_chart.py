@@ -80,6 +80,8 @@ def test_every_value_is_explained_and_described_by_the_schema() -> None:
         ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
         ({"resyncSeconds": "soon"}, "resyncSeconds"),
         ({"resyncSeconds": 0}, "resyncSeconds"),
+        ({"autoscaling": {"intervalSeconds": 0}}, "intervalSeconds"),
+        ({"autoscaling": {"maxGPUs": -1}}, "maxGPUs"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
         ({"image": {"tag": 1.0}}, "tag"),
         ({"imagePullSecrets": ["registry"]}, "imagePullSecrets"),
@@ -191,6 +193,7 @@ def test_values_reach_the_operator() -> None:
         serverImage="registry.example/tritonserver:1",
         watchNamespaces=["team-a", "team-b"],
         resyncSeconds=7.5,
+        autoscaling={"intervalSeconds": 10, "scrapeDeadlineSeconds": 1.5, "maxGPUs": 16},
     )
     wanted = Settings(
         server_image="registry.example/tritonserver:1",
@@ -198,6 +201,9 @@ def test_values_reach_the_operator() -> None:
         sync_image_pull_policy="Always",
         namespaces=("team-a", "team-b"),
         resync_seconds=7.5,
+        autoscaling_interval_seconds=10,
+        scrape_deadline_seconds=1.5,
+        max_gpus=16,
     )
     for kind in ("Deployment", "Job"):
         workload = only(kind, objects)

@@ -44,6 +44,8 @@ USED = {
     ("", "pods", "delete"),
     ("batch", "jobs", "delete"),
     ("", "configmaps", "delete"),
+    # `KubeCluster.set_deletion_cost`
+    ("", "pods", "patch"),
     # `KubeCluster.write_status`, `record_event`, `read_log`
     (OURS, "tritonmodels/status", "patch"),
     (OURS, "tritonservers/status", "patch"),

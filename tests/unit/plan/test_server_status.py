@@ -11,7 +11,7 @@ from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.observed import Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimNotEnlargedError, ClaimReport
 from triton_operator.plan.events import find_events
-from triton_operator.plan.replicas import Replicas, plan_replicas
+from triton_operator.plan.replicas import plan_replicas
 from triton_operator.plan.server_status import assess_server, assess_server_failure
 from triton_operator.plan.sync import Repair
 
@@ -49,6 +49,7 @@ def assess(
         revision="rev",
         problem=problem,
         limit=limit,
+        autoscaling=None,
         claim=claim or ClaimReport(),
         repaired=repaired,
         now=later(at),
@@ -188,11 +189,26 @@ def test_replicas_are_the_specs_or_stay_within_the_bounds(
     server = record(**spec).spec
     assert server is not None
 
-    found = plan_replicas(server, load)
+    assert plan_replicas(server, load) == wanted
 
-    assert found.wanted == wanted
-    assert bool(found.limit) == ("autoscaling" in spec)
-    assert spec.get("autoscaling") or found == Replicas(wanted)
+
+@pytest.mark.parametrize(
+    ("mode", "desired", "wanted"),
+    [("Active", 5, 5), ("Active", 9, 6), ("Active", 1, 2), ("Observe", 5, 3)],
+)
+def test_the_autoscalers_number_is_kept_within_the_bounds_and_only_acted_on_if_asked_to(
+    mode: str, desired: int, wanted: int
+) -> None:
+    server = record(autoscaling={"minReplicas": 2, "maxReplicas": 6, "mode": mode}).spec
+    assert server is not None
+    assert plan_replicas(server, workload(3), desired) == wanted
+
+
+def test_what_limits_replicas_is_told() -> None:
+    status = assess(pod("a"), limit="5 pods are needed, maxReplicas is 1: raise it")
+    (found,) = (c for c in status.conditions if c.type == "ScalingLimited")
+    assert (found.status, found.reason) == ("True", "LimitReached")
+    assert found.message == "5 pods are needed, maxReplicas is 1: raise it"
 
 
 def test_a_claim_that_cannot_grow_is_told_and_keeps_nothing_from_being_ready() -> None:

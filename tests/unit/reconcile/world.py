@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.unit.reconcile.fake_load import FakeLoad
 from tests.unit.reconcile.fake_triton import Claim, FakeTriton, ServerKilledError, Triton
 from triton_operator import names
 from triton_operator.api.meta import ObjectMeta
@@ -25,6 +26,7 @@ from triton_operator.observed import Claim as UsersClaim
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
+from triton_operator.reconcile.scaler import Scaler
 from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.repository.manifest import LINKS
 from triton_operator.repository.manifest import Manifest as Repository
@@ -51,6 +53,9 @@ class World:
         self.claims: dict[str, Claim] = {}
         self.triton = FakeTriton()
         self.triton.died = self._container_ended
+        self.load = FakeLoad(self.triton, lambda: self.now.timestamp())  # noqa: PLW0108 - now is replaced
+        self.places: int | None = None
+        """Pods of a server that find a node; None for all."""
         self.writes: list[tuple[str, str, str]] = []
         """Verb, kind and name of every request that changes the cluster."""
         self.events: list[tuple[str, Event]] = []
@@ -116,6 +121,10 @@ class World:
             if any(o["uid"] == body["metadata"]["uid"] for o in owners):
                 self.remove(child_kind, child)
 
+    def forget_applied(self, kind: str, name: str) -> None:
+        """Have the next apply see that somebody else changed an object."""
+        self._applied.pop((kind, NAMESPACE, name), None)
+
     # ---- what a test asks -----------------------------------------------------------------
 
     def get(self, kind: str, name: str) -> Body | None:
@@ -156,6 +165,9 @@ class World:
             {model: generation.hash for model, generation in process.loaded.items()}
             for process in self.processes(server)
         ]
+
+    def server_pods(self, server: str) -> list[Pod]:
+        return [Pod.parse(body) for body in self._pods_of(server)]
 
     def warnings(self, name: str) -> list[str]:
         return [e.reason for who, e in self.events if who == name and e.type == "Warning"]
@@ -250,6 +262,13 @@ class World:
             body = self.objects.get((kind, meta.namespace, meta.name))
             if body is not None and body["metadata"]["uid"] == meta.uid:
                 body["status"] = status.manifest()
+
+    async def set_deletion_cost(self, namespace: str, pod: Pod, cost: str) -> None:
+        ref = ("Pod", namespace, pod.name)
+        async with self._write("annotate", ref):
+            if (body := self.objects.get(ref)) is not None:
+                annotations = body["metadata"].setdefault("annotations", {})
+                annotations[names.ANNOTATION_DELETION_COST] = cost
 
     async def set_finalizers(
         self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
@@ -403,6 +422,7 @@ class World:
         if unready or (outdated and all(p["status"].get("ready") for p in pods)):
             self.remove("Pod", (unready or outdated)[0]["metadata"]["name"])
         pods = self._pods_of(name)
+        pods.sort(key=lambda p: -int(_annotation(p, names.ANNOTATION_DELETION_COST) or 0))
         for surplus in pods[deployment["spec"]["replicas"] :]:
             self.remove("Pod", surplus["metadata"]["name"])
         for _ in range(deployment["spec"]["replicas"] - len(pods)):
@@ -433,6 +453,16 @@ class World:
 
     def _run_pod(self, pod: Body) -> None:
         uid, server = pod["metadata"]["uid"], _label(pod, names.LABEL_SERVER)
+        if self.places is not None and pod not in self._pods_of(server)[: self.places]:
+            pod["status"]["conditions"] = [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "message": "Insufficient nvidia.com/gpu",
+                    "lastTransitionTime": pod["metadata"]["creationTimestamp"],
+                }
+            ]
+            return
         claim = self._claim(_claim_of(pod))
         if server in self.crashing:
             self.triton.processes.pop(uid, None)
@@ -474,10 +504,20 @@ class World:
     def _set_pod(self, pod: Body, state: Body, *, ready: bool) -> None:
         last = pod["status"].get("crash")
         restarts = pod["status"].get("restarts", 0)
+        before = pod["status"].get("conditions") or ({},)
+        same = pod["status"].get("ready") == ready
+        since = before[0].get("lastTransitionTime") if same else None
+        since = since or self.now.isoformat()
         container = {"name": "triton", "state": state, "restartCount": restarts}
         pod["status"] |= {
             "ready": ready,
-            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True" if ready else "False",
+                    "lastTransitionTime": since,
+                }
+            ],
             "containerStatuses": [
                 container | ({"lastState": {"terminated": last}} if last else {})
             ],
@@ -558,26 +598,38 @@ class Cluster:
 class Operator:
     """The operator's two passes over a world, with the memory that one process has."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, max_gpus: int = 0) -> None:
         self.world = world
+        self.max_gpus = max_gpus
         self.restart()
 
     def restart(self) -> None:
         cluster = Cluster(self.world)
-        settings = Settings(server_image="triton:test", sync_image="operator:test")
+        settings = Settings(
+            server_image="triton:test", sync_image="operator:test", max_gpus=self.max_gpus
+        )
 
         def clock() -> datetime:
             return self.world.now
 
         self.woken: set[Key] = set()
+        self.scaler = Scaler(
+            cluster,
+            self.world.load,
+            settings,
+            clock,
+            self.woken.add,
+            monotonic=lambda: self.world.now.timestamp(),  # noqa: PLW0108 - now is replaced
+        )
         self.reconciler = ServerReconciler(
-            cluster, self.world.triton, settings, clock, self.woken.add
+            cluster, self.world.triton, settings, clock, self.woken.add, scaler=self.scaler
         )
         self.assigner = ModelAssigner(cluster, clock)
 
     async def run_once(self) -> list[OperatorError]:
         """Make one pass over everything; return what failed and would be tried again."""
         failures: list[OperatorError] = []
+        await self.scaler.tick()
         for model in sorted(self.world.all_of(names.KIND_MODEL)):
             try:
                 await self.assigner.assign((NAMESPACE, model))

@@ -1,0 +1,36 @@
+"""How long pods take from being asked for to being ready."""
+
+from collections.abc import Iterable, Mapping
+from statistics import median_low
+
+from triton_operator.observed import Pod
+
+DEFAULT_SECONDS = 60.0
+_MOST_SECONDS = 1800.0
+_PODS = 9
+"""How many of the latest pods are looked at."""
+
+
+def measure_startups(pods: Iterable[Pod], known: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds that pods took to become ready, by uid, the latest last.
+
+    A container that was started again says nothing about new pods.
+    """
+    found = dict(known)
+    fresh = [pod for pod in pods if pod.ready and not pod.restarts and pod.uid not in known]
+    for pod in fresh:
+        if pod.created_at is not None and pod.ready_since is not None:
+            found[pod.uid] = (pod.ready_since - pod.created_at).total_seconds()
+    present = {pod.uid for pod in pods}
+    gone = [uid for uid in found if uid not in present]
+    for uid in gone[: max(0, len(found) - _PODS)]:
+        del found[uid]
+    return found
+
+
+def estimate_startup(known: Mapping[str, float]) -> float:
+    """Return the seconds that the next pod will take: the median, as one odd pod is no news."""
+    latest = list(known.values())[-_PODS:]
+    if not latest:
+        return DEFAULT_SECONDS
+    return min(_MOST_SECONDS, max(1.0, median_low(latest)))

@@ -1,0 +1,226 @@
+"""How many pods the load asks for: all servers with ``autoscaling``, scraped and decided together.
+
+A tick only decides. It wakes the server when there is something new; the pass, which is the one
+writer of the Deployment, asks what was decided.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
+from triton_operator.api.server import TritonServer
+from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
+from triton_operator.autoscaling.idleness import order_by_idleness
+from triton_operator.autoscaling.samples import PodSample
+from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
+from triton_operator.autoscaling.sharing import Claim, share_gpus
+from triton_operator.autoscaling.startup import estimate_startup, measure_startups
+from triton_operator.autoscaling.status import build_status
+from triton_operator.desired.metadata import ChildNames
+from triton_operator.observed import Pod, Served, ServerRecord, Workload
+from triton_operator.plan.pods import is_unschedulable
+from triton_operator.plan.replicas import Scaling, plan_replicas
+from triton_operator.ports import Clock, Cluster, Key, PodScraper, ScrapeFailure
+from triton_operator.settings import Settings
+
+_TELL_SECONDS = 30.0
+"""How often the status is written for numbers alone; another number of pods is told at once."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Followed:
+    """What is known of one server, in this process only."""
+
+    uid: str
+    served: Mapping[Pod, Served]
+    memory: Memory = field(default_factory=Memory)
+    shapes: Shapes = field(default_factory=dict)
+    startups: Mapping[str, float] = field(default_factory=dict)
+    need: int | None = None
+    wanted: int | None = None
+    """The last decision."""
+    scaling: Scaling = field(default_factory=Scaling)
+    told_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """One server, as a tick sees it."""
+
+    key: Key
+    followed: _Followed
+    server: TritonServer
+    spec: Autoscaling
+    told: AutoscalingStatus | None
+    pods: tuple[Pod, ...]
+    """Those that are ready and stay."""
+    pool: Pool
+
+
+class Scaler:
+    """Decides for all servers that passes tell it of."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        scraper: PodScraper,
+        settings: Settings,
+        clock: Clock,
+        wake: Callable[[Key], None],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cluster = cluster
+        self._scraper = scraper
+        self._settings = settings
+        self._now = clock
+        self._wake = wake
+        self._monotonic = monotonic
+        self._followed: dict[Key, _Followed] = {}
+
+    def follow(
+        self, record: ServerRecord, server: TritonServer, served: Mapping[Pod, Served | None]
+    ) -> Scaling:
+        """Take in what the pods of a server serve; return what was decided for it."""
+        key = (record.meta.namespace, record.meta.name)
+        if server.spec.autoscaling is None:
+            self.forget(key)
+            return Scaling()
+        answers = {pod: each for pod, each in served.items() if each is not None}
+        known = self._followed.get(key)
+        if known is None or known.uid != record.meta.uid:
+            known = self._followed[key] = _Followed(record.meta.uid, answers)
+        known.served = answers
+        return known.scaling
+
+    def forget(self, key: Key) -> None:
+        """Leave a server alone."""
+        self._followed.pop(key, None)
+
+    async def run(self) -> None:
+        """Tick for as long as the process lives."""
+        while True:
+            begun = self._monotonic()
+            try:
+                await self.tick()
+            except Exception:
+                # A bug must not end the autoscaling of all servers for good.
+                _logger.exception("autoscaling: unexpected failure")
+            spent = self._monotonic() - begun
+            await asyncio.sleep(max(0.0, self._settings.autoscaling_interval_seconds - spent))
+
+    async def tick(self) -> None:
+        """Scrape all pods once, and decide for each server."""
+        servers = [found for key in self._followed if (found := self._look_at(key)) is not None]
+        servers = self._share(servers)
+        pods = [pod for each in servers for pod in each.pods]
+        answers = await self._scraper.scrape(pods) if pods else {}
+        for each in servers:
+            try:
+                await self._decide(each, answers)
+            except Exception:
+                _logger.exception("autoscaling of %s: unexpected failure", "/".join(each.key))
+
+    def _look_at(self, key: Key) -> _Server | None:
+        """Return what is to be decided on; None where nothing is."""
+        followed, world = self._followed[key], self._cluster.observe(key)
+        record = world.server
+        if record is None or record.spec is None or record.meta.deletion_timestamp is not None:
+            return None
+        spec = record.spec.spec.autoscaling
+        workload = Workload.parse(world.child("Deployment", ChildNames(key[1]).deployment))
+        if spec is None or record.meta.uid != followed.uid or not workload.exists:
+            return None
+        living = [p for p in world.server_pods() if not p.terminating and not p.finished]
+        ready = tuple(pod for pod in living if pod.ready)
+        followed.startups = measure_startups(living, followed.startups)
+        unplaced = sum(is_unschedulable(pod, now=self._now()) for pod in living)
+        unmade = max(0, workload.desired - len(living)) if workload.refused else 0
+        pool = Pool(
+            desired=plan_replicas(record.spec, workload, followed.scaling.desired),
+            ready=len(ready),
+            startup_seconds=estimate_startup(followed.startups),
+            unschedulable=unplaced + unmade,
+            rolling_out=workload.rolling_out,
+        )
+        told = followed.scaling.status or record.status.autoscaling
+        return _Server(key, followed, record.spec, spec, told, ready, pool)
+
+    def _share(self, servers: list[_Server]) -> list[_Server]:
+        """Give each server its share of the limit of GPUs, if there is one."""
+        if not self._settings.max_gpus:
+            return servers
+        shares = share_gpus(self._settings.max_gpus, map(_claim, servers))
+        return [
+            replace(each, pool=replace(each.pool, most=shares["/".join(each.key)]))
+            if each.server.spec.gpus
+            else each
+            for each in servers
+        ]
+
+    async def _decide(
+        self, server: _Server, answers: Mapping[Pod, PodSample | ScrapeFailure]
+    ) -> None:
+        followed, spec, at = server.followed, server.spec, self._monotonic()
+        samples = []
+        for pod in server.pods:
+            answer = answers[pod]
+            if isinstance(answer, PodSample):
+                samples.append(answer)
+            else:
+                _logger.debug("pod %s: %s: %s", pod.name, answer.reason, answer.message)
+        staying = {pod.uid for pod in server.pods}
+        served = {pod: each for pod, each in followed.served.items() if pod.uid in staying}
+        followed.shapes = await self._scraper.shapes(served, followed.shapes)
+        seen = Observed(at, server.pool, samples, shapes_by_model(followed.shapes))
+        # Beside the event loop: it is arithmetic, for dozens of milliseconds where models are many.
+        decision, memory = await asyncio.to_thread(decide, spec, seen, followed.memory)
+        acting = spec.mode == "Active"
+        idle = order_by_idleness(staying, followed.memory.samples, samples)
+        # What is only advised is no step that a limit of steps could count.
+        followed.memory = memory if acting else replace(memory, changes=())
+        if not acting and followed.wanted is not None:
+            decision = replace(decision, previous=followed.wanted)
+        followed.need, followed.wanted = decision.need, decision.desired
+        self._tell(server, decision, idle, at)
+
+    def _tell(self, server: _Server, decision: Decision, idle: tuple[str, ...], at: float) -> None:
+        """Keep what was decided for the next pass; wake the server if that is news."""
+        acting = server.spec.mode == "Active"
+        followed, before = server.followed, server.followed.scaling
+        status = build_status(decision, server.told, server.pool.startup_seconds, self._now())
+        limit = decision.limit if acting else ""
+        changed = decision.desired != decision.previous
+        first = followed.told_at is None and bool(decision.needs)
+        due = first or (followed.told_at is not None and at - followed.told_at >= _TELL_SECONDS)
+        news = status != server.told or bool(limit) != bool(before.limit)
+        tells = changed or (due and news)
+        followed.scaling = Scaling(
+            desired=decision.desired if acting else None,
+            limit=limit if tells else before.limit,
+            idle=idle if acting else (),
+            status=status if tells else before.status,
+        )
+        if tells:
+            followed.told_at = at
+            self._wake(server.key)
+
+
+def _claim(server: _Server) -> Claim:
+    """Return what a server asks of the limit of GPUs; one that is only advised has what it has."""
+    spec, now = server.spec, server.pool.desired
+    need = now if server.followed.need is None else server.followed.need
+    bounded = max(spec.min_replicas, min(spec.max_replicas, need))
+    acting = spec.mode == "Active"
+    return Claim(
+        server="/".join(server.key),
+        gpus=server.server.spec.gpus,
+        least=spec.min_replicas if acting else now,
+        need=bounded if acting else now,
+        priority=spec.priority,
+    )

@@ -1,0 +1,241 @@
+"""Replicas follow the load: what is decided reaches the Deployment, and is told once."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.reconcile.world import Operator, World
+from triton_operator import names
+
+BOUNDS: dict[str, Any] = {
+    "minReplicas": 1,
+    "maxReplicas": 8,
+    "targetQueueTimeMilliseconds": 500,
+    "scaleDown": {"stabilizationWindowSeconds": 60, "longestWindowSeconds": 60},
+}
+WINDOW = 60.0
+
+
+def serve(world: World, **bounds: Any) -> None:
+    world.server("vision", autoscaling=BOUNDS | bounds)
+    world.model("resnet", serverRef={"name": "vision"})
+
+
+def live(world: World, server: str = "vision") -> int:
+    deployment = world.get("Deployment", server)
+    assert deployment is not None
+    return int(deployment["spec"]["replicas"])
+
+
+def scaled(world: World) -> list[str]:
+    return [event.message for _, event in world.events if event.reason == "Scaled"]
+
+
+@pytest.fixture
+async def serving(world: World, operator: Operator) -> World:
+    serve(world)
+    await operator.settle()
+    return world
+
+
+async def test_a_step_in_load_is_followed_within_ten_seconds_and_told_once(
+    serving: World, operator: Operator
+) -> None:
+    await operator.run(seconds=WINDOW)
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=10)
+    assert live(serving) > 1
+    assert scaled(serving)[0].startswith("from 1 to 2: resnet: ")
+    await operator.run(seconds=60)
+
+    status = serving.server_status("vision").autoscaling
+    assert status is not None
+    assert status.desired == live(serving) <= 8
+    assert status.models[0].name == "resnet"
+    numbers = [each.desired for each in reversed(status.decisions)]
+    assert max(numbers) > 3
+    assert [each.previous for each in reversed(status.decisions)] == [1, *numbers[:-1]]
+    assert len(status.decisions) == len(scaled(serving))
+
+
+async def test_the_number_falls_after_the_window_and_not_before(
+    serving: World, operator: Operator
+) -> None:
+    await operator.run(seconds=WINDOW)
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=4 * WINDOW)
+    most = live(serving)
+    serving.load.arrivals["vision"] = 0.0
+    await operator.run(seconds=WINDOW - 10)
+    assert live(serving) >= most >= 3
+    await operator.run(seconds=4 * WINDOW)
+    assert live(serving) == 1
+
+
+async def test_the_idlest_pods_go_first(serving: World, operator: Operator) -> None:
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=4 * WINDOW)
+    busy = serving.server_pods("vision")[-1].name
+    serving.load.only["vision"] = busy
+    serving.load.arrivals["vision"] = 3.0
+    await operator.run(seconds=4 * WINDOW)
+    assert live(serving) == 1
+    assert [pod.name for pod in serving.server_pods("vision")] == [busy]
+
+
+async def test_a_settled_idle_server_costs_no_write(serving: World, operator: Operator) -> None:
+    await operator.run(seconds=2 * WINDOW)
+    before = len(serving.writes)
+    await operator.run(seconds=600)
+    assert serving.writes[before:] == []
+
+
+async def test_a_steady_load_is_told_seldom(serving: World, operator: Operator) -> None:
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=300)
+    before = len(serving.writes)
+    await operator.run(seconds=300)
+    assert len(serving.writes) - before <= 10
+
+
+async def test_observe_decides_and_changes_nothing(world: World, operator: Operator) -> None:
+    serve(world, mode="Observe", minReplicas=2)
+    await operator.settle()
+    world.load.arrivals["vision"] = 60.0
+    await operator.run(seconds=120)
+
+    status = world.server_status("vision").autoscaling
+    assert status is not None
+    assert status.desired is not None
+    assert status.desired > 2
+    assert status.decisions
+    assert live(world) == 2
+    assert scaled(world) == []
+
+
+async def test_a_server_without_autoscaling_is_not_scraped(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", serverRef={"name": "vision"})
+    await operator.settle()
+    assert world.load.scraped == set()
+    assert world.server_status("vision").autoscaling is None
+
+
+async def test_a_restarted_operator_keeps_the_number_and_the_decisions(
+    serving: World, operator: Operator
+) -> None:
+    await operator.run(seconds=WINDOW)
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=60)
+    most, told = live(serving), scaled(serving)
+    serving.load.arrivals["vision"] = 0.0
+    operator.restart()
+    await operator.run(seconds=WINDOW - 10)
+    assert live(serving) == most
+    status = serving.server_status("vision").autoscaling
+    assert status is not None
+    assert len(status.decisions) == len(told)
+    assert scaled(serving) == told
+
+
+async def test_the_number_changes_hands_without_a_jump(world: World, operator: Operator) -> None:
+    world.server("vision", replicas=3)
+    world.model("resnet", serverRef={"name": "vision"})
+    await operator.settle()
+    world.load.arrivals["vision"] = 15.0
+    world.server("vision", autoscaling=BOUNDS)
+    for _ in range(10):
+        await operator.run(seconds=2)
+        assert live(world) == 3
+
+    world.server("vision")
+    await operator.settle()
+    assert live(world) == 3
+    assert world.server_status("vision").autoscaling is None
+
+    world.server("vision", replicas=2)
+    await operator.settle()
+    assert live(world) == 2
+
+
+async def test_new_bounds_hold_at_once(serving: World, operator: Operator) -> None:
+    serve(serving, minReplicas=4)
+    await operator.run_once()
+    assert live(serving) == 4
+
+
+async def test_somebody_elses_number_is_put_back(serving: World, operator: Operator) -> None:
+    await operator.run(seconds=20)
+    deployment = serving.get("Deployment", "vision")
+    assert deployment is not None
+    deployment["spec"]["replicas"] = 5
+    serving.forget_applied("Deployment", "vision")
+    await operator.run(seconds=10)
+    assert live(serving) == 1
+
+
+async def test_what_finds_no_node_is_not_asked_for_again(
+    serving: World, operator: Operator
+) -> None:
+    serving.places = 2
+    await operator.run(seconds=WINDOW)
+    serving.load.arrivals["vision"] = 15.0
+    await operator.run(seconds=30)
+    first = live(serving)
+    assert first >= 2
+    serving.load.arrivals["vision"] = 80.0
+    await operator.run(seconds=60)
+    asked = live(serving)
+    await operator.run(seconds=120)
+    assert live(serving) == asked
+    assert len(scaled(serving)) <= 2
+    limited = serving.condition("vision", "ScalingLimited", of=names.KIND_SERVER)
+    assert limited == "True Unschedulable"
+
+
+async def test_the_largest_number_is_told_as_a_limit(serving: World, operator: Operator) -> None:
+    serve(serving, maxReplicas=2)
+    serving.load.arrivals["vision"] = 80.0
+    await operator.run(seconds=60)
+    assert live(serving) == 2
+    limited = serving.condition("vision", "ScalingLimited", of=names.KIND_SERVER)
+    assert limited == "True LimitReached"
+
+
+async def test_a_limit_of_gpus_is_shared(world: World) -> None:
+    operator = Operator(world, max_gpus=4)
+    for server, priority in (("first", 1), ("second", 0)):
+        world.server(server, gpus=1, autoscaling=BOUNDS | {"priority": priority})
+        world.model(f"model-of-{server}", serverRef={"name": server})
+        world.load.arrivals[server] = 80.0
+    await operator.run(seconds=120)
+    assert (live(world, "first"), live(world, "second")) == (3, 1)
+
+
+async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator: Operator) -> None:
+    await operator.run(seconds=WINDOW)
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=30)
+    most = live(serving)
+    serving.triton.deaf |= serving.all_of("Pod")
+    await operator.run(seconds=3 * WINDOW)
+    assert live(serving) == most
+
+
+async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end() -> None:
+    moment, killed = 1, True
+    while killed:
+        world = World()
+        operator = Operator(world)
+        serve(world)
+        await operator.settle()
+        world.load.arrivals["vision"] = 80.0
+        killed = await operator.killed_at(moment)
+        await operator.run(seconds=40)
+        assert live(world) == 8, f"killed at moment {moment}"
+        status = world.server_status("vision").autoscaling
+        assert status is not None
+        moment += 1
+    assert moment > 3
