@@ -37,7 +37,7 @@ test: check cluster-up servers ## Run all checks and tests, unit to cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
-test-unit: venv servers ## Run the tests that need no cluster (under a minute)
+test-unit: venv servers ## Run the tests that need no cluster (a minute or two on two cores)
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 
 test-cluster: venv cluster-up servers ## Run the tests that need a cluster

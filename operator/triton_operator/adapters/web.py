@@ -25,7 +25,7 @@ from triton_operator.repository.sources import (
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 4 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE = 401, 403, 404, 410
