@@ -10,6 +10,11 @@ SCHEDULING_PATIENCE_SECONDS = 5.0
 
 _PASSING = ("ContainerCreating", "PodInitializing")
 """What every pod waits for once."""
+_HICCUPS = (
+    "failed to sync secret cache: timed out",
+    "failed to sync configmap cache: timed out",
+)
+"""A kubelet that is busy says this of what is new to it, and tries again at once."""
 
 
 def is_unschedulable(pod: Pod, *, now: datetime) -> bool:
@@ -25,7 +30,7 @@ def explain_waiting(pods: Iterable[Pod], *, now: datetime) -> str:
     said = (
         *(pod.unschedulable for pod in pods if is_unschedulable(pod, now=now)),
         *(f"pod {pod.name} crashes: {pod.crash}" for pod in pods if pod.is_crashing),
-        *(pod.waiting for pod in pods if not pod.waiting.startswith(_PASSING)),
+        *(pod.waiting for pod in pods if not _will_pass(pod.waiting)),
     )
     return next(filter(None, said), "")
 
@@ -33,3 +38,7 @@ def explain_waiting(pods: Iterable[Pod], *, now: datetime) -> str:
 def explain_stuck(pods: Iterable[Pod], workload: Workload, *, now: datetime) -> str:
     """Return why a server's pods cannot start, or cannot even be made; empty when they can."""
     return explain_waiting(pods, now=now) or workload.refused or workload.stalled
+
+
+def _will_pass(waiting: str) -> bool:
+    return waiting.startswith(_PASSING) or any(hiccup in waiting for hiccup in _HICCUPS)

@@ -94,6 +94,20 @@ UNPLACED = pod("b", ready=False, running=False, unschedulable="no GPU", unschedu
             True,
             "0 of 1",
         ),
+        (
+            (
+                pod(
+                    ready=False,
+                    waiting="CreateContainerConfigError: failed to sync secret cache: timed out"
+                    " waiting for the condition",
+                ),
+            ),
+            None,
+            "False PodsStarting",
+            False,
+            True,
+            "0 of 1",
+        ),
         ((), workload(refused="FailedCreate: quota"), "False PodsFailing", False, False, "quota"),
         ((STARTING,), workload(stalled="too slow"), "False PodsFailing", False, False, "too slow"),
         ((), workload(0), "True AllPodsReady", False, False, "0 of 0"),
