@@ -19,8 +19,6 @@ from tests.cluster.support.world import World
 
 _LAST = ("test_uninstall",)
 """Modules that take the operator away from all others."""
-_SLACK = 4.0
-"""What a time may be over its goal before it is a failure: a busy machine is not a fault."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,15 +109,3 @@ def world(
 def figure() -> Callable[[str], None]:
     """Keeps a line for the end of the run."""
     return report.FIGURES.append
-
-
-@pytest.fixture
-def within_goal(figure: Callable[[str], None]) -> Callable[[float, float, str], None]:
-    """Keeps a time in seconds beside its goal for the end of the run; far above it is a failure."""
-
-    def check(seconds: float, goal: float, told: str) -> None:
-        missed = "" if seconds <= goal else ", MISSED"
-        figure(f"{told} (goal {goal:g} s{missed})")
-        assert seconds <= goal * _SLACK, told
-
-    return check

@@ -13,7 +13,7 @@ from tests.cluster.support.world import World
 
 pytestmark = pytest.mark.cluster
 
-GOAL_SECONDS = 6.0
+MOST_SECONDS = 6.0
 TIMES = 3
 
 
@@ -39,9 +39,7 @@ def told(seconds: list[float]) -> str:
     return f"median {statistics.median(seconds):.2f} s of {each}"
 
 
-def test_a_model_with_its_own_server(
-    world: World, within_goal: Callable[[float, float, str], None]
-) -> None:
+def test_a_model_with_its_own_server(world: World, figure: Callable[[str], None]) -> None:
     took = []
     for index in range(TIMES):
         name = f"own-{index}"
@@ -52,16 +50,11 @@ def test_a_model_with_its_own_server(
         world.wait_gone("TritonServer", name)
         wait_for("its pod is gone", lambda name=name: not world.all("Pod", name), 60)
 
-    within_goal(
-        statistics.median(took),
-        GOAL_SECONDS,
-        f"applied → answering, with its own server: {told(took)}",
-    )
+    figure(f"applied → answering, with its own server: {told(took)}")
+    assert statistics.median(took) <= MOST_SECONDS
 
 
-def test_a_model_on_a_server_that_runs(
-    world: World, within_goal: Callable[[float, float, str], None]
-) -> None:
+def test_a_model_on_a_server_that_runs(world: World, figure: Callable[[str], None]) -> None:
     world.apply(server("running"), model("first", version(1, adds(1)), on="running"))
     world.wait_ready("first")
     took = []
@@ -71,8 +64,5 @@ def test_a_model_on_a_server_that_runs(
         took.append(seconds_to_answer(world, "running", name))
         world.wait_ready(name)
 
-    within_goal(
-        statistics.median(took),
-        GOAL_SECONDS,
-        f"applied → answering, on a server that runs: {told(took)}",
-    )
+    figure(f"applied → answering, on a server that runs: {told(took)}")
+    assert statistics.median(took) <= MOST_SECONDS

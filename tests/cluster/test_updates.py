@@ -81,7 +81,7 @@ class TestUpdateUnderLoad:
 
     @pytest.mark.parametrize("change", ["config", "version"])
     def test_no_request_fails_and_no_pod_is_replaced(
-        self, world: World, change: str, within_goal: Callable[[float, float, str], None]
+        self, world: World, change: str, figure: Callable[[str], None]
     ) -> None:
         name = f"changing-{change}"
         world.apply(model(name, version(1, adds(1)), on=SERVER))
@@ -121,12 +121,11 @@ class TestUpdateUnderLoad:
         assert status["loaded"] == "2/2"
         assert status["transition"] == "UpToDate"
         assert status["versions"] == [{"config": 1, "version": 2}[change]]
-        within_goal(
-            served - synced.at,
-            5.0,
+        figure(
             f"{change} change on 2 pods: {served - synced.at:.2f} s from the files on the claim,"
-            f" {served - applied:.2f} s from apply; {load.summary()}",
+            f" {served - applied:.2f} s from apply; {load.summary()}"
         )
+        assert served - synced.at <= 5.0
 
     def test_back_to_an_earlier_generation(self, world: World, name: str) -> None:
         # Triton answers 200 and does nothing where the files are older than what it has loaded.

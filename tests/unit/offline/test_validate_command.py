@@ -65,14 +65,17 @@ def test_every_sample_is_fine(validate: Validate, capsys: Any, sample: Path) -> 
     assert capsys.readouterr().out == ""
 
 
-def test_all_samples_together_take_about_a_second() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = call("--strict", "--each-folder", str(ROOT / "model_repository"))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_all_samples_together_take_less_than_a_second() -> None:
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = call("--strict", "--each-folder", str(ROOT / "model_repository"))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert (done.returncode, done.stdout) == (0, "")
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
-    assert (done.returncode, done.stdout) == (0, "")
-    # The processor's time, 0.8 s on a quiet machine: twice that where others fill the caches.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    # The best of three: what else runs on the machine can only add to the processor's time.
+    assert min(spent) < 1
 
 
 def test_a_mistake_is_one_line_and_exit_code_1() -> None:
