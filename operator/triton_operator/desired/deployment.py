@@ -1,6 +1,5 @@
 """The Deployment that runs Triton for one server."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from copy import deepcopy
@@ -11,7 +10,13 @@ from triton_operator import names
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
 from triton_operator.desired.control_key import ENTRY, HEADER
-from triton_operator.desired.metadata import ChildNames, Manifest, build_metadata, build_selector
+from triton_operator.desired.metadata import (
+    ChildNames,
+    Manifest,
+    build_metadata,
+    build_selector,
+    fingerprint,
+)
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
 from triton_operator.desired.quantity import quantity_bytes
@@ -73,9 +78,9 @@ def build_deployment(
     mount the claim.
     """
     template = _build_template(server, image, probe_model, repository, one_node=one_node)
-    template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = _fingerprint(control_key)
+    template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = fingerprint(control_key)
     content = json.dumps(template, sort_keys=True)
-    template["metadata"]["annotations"][names.ANNOTATION_REVISION] = _fingerprint(content)
+    template["metadata"]["annotations"][names.ANNOTATION_REVISION] = fingerprint(content)
     metadata = build_metadata(
         server.metadata, ChildNames(server.metadata.name).deployment, "server"
     )
@@ -94,10 +99,6 @@ def build_deployment(
             "template": template,
         },
     }
-
-
-def _fingerprint(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def template_revision(deployment: Manifest) -> str:

@@ -1,5 +1,6 @@
 """Names, labels and ownership shared by all children of a server."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,11 @@ class ChildNames:
     def sync_job(self, sequence: int) -> str:
         """Return the name of one sync Job."""
         return f"{self.server}-sync-{sequence}"
+
+
+def fingerprint(text: str) -> str:
+    """Return ten hex digits that stand for a text in labels and annotations."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def build_selector(server: str) -> dict[str, str]:

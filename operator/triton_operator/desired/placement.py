@@ -3,12 +3,12 @@
 A Job that ran elsewhere could bind a zonal volume where no GPU is.
 """
 
-import hashlib
 from copy import deepcopy
 from typing import Any
 
 from triton_operator import names
 from triton_operator.api.server import PodTemplate
+from triton_operator.desired.metadata import fingerprint
 
 _MAX_LABEL = 63
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -17,8 +17,8 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 def build_claim_label(claim: str) -> dict[str, str]:
     """Return the label of all pods that must share a node because they share a claim."""
     if len(claim) > _MAX_LABEL:
-        digest = hashlib.sha256(claim.encode()).hexdigest()[:10]
-        claim = f"{claim[: _MAX_LABEL - 11].rstrip('-.')}-{digest}"
+        digest = fingerprint(claim)
+        claim = f"{claim[: _MAX_LABEL - len(digest) - 1].rstrip('-.')}-{digest}"
     return {names.LABEL_CLAIM: claim}
 
 

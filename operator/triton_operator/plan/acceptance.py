@@ -21,7 +21,8 @@ from triton_operator.repository.manifest import (
     generation_hash,
 )
 
-_BREAKS_ENSEMBLE = "BreaksEnsemble"
+BREAKS_ENSEMBLE = "BreaksEnsemble"
+"""Reason of a member's update that its ensemble cannot do with, found by us or by a pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def judge_leaving(record: ModelRecord) -> Verdict:
 def _configs(verdicts: Iterable[Verdict]) -> dict[str, ModelConfig]:
     found = {v.model.model_name: v.config for v in verdicts if isinstance(v, Accepted)}
     # What is held back serves on with a config that nobody knows any more.
-    held = (v for v in verdicts if isinstance(v, Rejected) and v.reason == _BREAKS_ENSEMBLE)
+    held = (v for v in verdicts if isinstance(v, Rejected) and v.reason == BREAKS_ENSEMBLE)
     return {**found, **{v.record.folder: ModelConfig() for v in held}}
 
 
@@ -109,7 +110,7 @@ def _hold_breaking(verdicts: Sequence[Verdict], server: str) -> Iterator[Verdict
         if problem is None or not isinstance(verdict, Accepted):
             yield verdict
         else:
-            yield Rejected(verdict.record, _BREAKS_ENSEMBLE, problem)
+            yield Rejected(verdict.record, BREAKS_ENSEMBLE, problem)
 
 
 def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:

@@ -5,7 +5,6 @@ one is the last that every pod was seen to serve. A wanted generation that a pod
 linked while there is a good one: pods that start later must find what works.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -16,14 +15,13 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from triton_operator.api.model import LastFailure
 from triton_operator.api.sync import SyncOptions
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel, ServerRecord
-from triton_operator.plan.acceptance import Accepted, Verdict
+from triton_operator.plan.acceptance import BREAKS_ENSEMBLE, Accepted, Verdict
 from triton_operator.plan.ensembles import all_members, is_ensemble, load_order, members
 from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
 
 LOAD_FAILED = "LoadFailed"
 SERVER_DIED = "ServerDied"
 LOAD_TIMED_OUT = "LoadTimedOut"
-BREAKS_ENSEMBLE = "BreaksEnsemble"
 """Reasons of a refusal."""
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -48,7 +46,7 @@ class ModelPlan:
     """Why a pod refused the wanted generation, if one did."""
     left_out_for: frozenset[str] = frozenset({SERVER_DIED, LOAD_TIMED_OUT})
     """Reasons for which a refused generation has no link where there is nothing to go back to."""
-    held: bool = False
+    changing_over: bool = False
     """What is good stays linked for now, whatever is wanted."""
     context: str = ""
     """Digest of the members that it calls and the ensembles that call it; empty for loners."""
@@ -95,7 +93,7 @@ class ModelPlan:
         """
         if self.wanted is None or reason in self.left_out_for:
             return self.good
-        refused = reason is not None or self.held
+        refused = reason is not None or self.changing_over
         return self.good if refused and self.good is not None else self.wanted
 
     @property
@@ -137,14 +135,15 @@ def plan_models(
     server: str,
     *,
     immutable: bool = False,
-    held: bool = False,
+    changing_over: bool = False,
     pods: Mapping[Pod, Served | None] = _NOTHING,
     loading: Mapping[str, str] = _NOTHING,
 ) -> tuple[ModelPlan, ...]:
     """Return where each model stands, from its verdict and what its status remembers.
 
     ``immutable`` pods all come up or none does: a refused generation must not keep the other
-    models from changing. Models are ``held`` while their pods change over to another mode.
+    models from changing. What is good stays linked while pods are ``changing_over`` to
+    the other mode.
     ``pods`` are the server's with what they serve, None for one that does not answer; ``loading``
     has the hash of what a pod loads now, by object.
     """
@@ -157,7 +156,7 @@ def plan_models(
         verdict.record.meta.name: replace(
             _plan_model(verdict, server),
             left_out_for=frozenset(left_out),
-            held=held,
+            changing_over=changing_over,
             loading=loading.get(verdict.record.meta.name),
         )
         for verdict in verdicts
@@ -208,7 +207,7 @@ def _plan_together(
     """
     others = [f"{each.folder}={each.link}" for each in below]
     others += [f"{each.folder}={each.wanted}" for each in above]
-    context = hashlib.sha256(" ".join(others).encode()).hexdigest()[:10]
+    context = short_digest(" ".join(others))
     refusal, hold = plan.refusal, plan.hold
     depends = bool(below) or (refusal is not None and refusal.reason == BREAKS_ENSEMBLE)
     if refusal is not None and depends and refusal.context_hash not in ("", context):

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from triton_operator.errors import OperatorError, ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel
+from triton_operator.plan.acceptance import BREAKS_ENSEMBLE
 from triton_operator.plan.failure_log import find_load_error, find_misfit, shorten
 from triton_operator.plan.loads import Load, Unload, serves
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import (
-    BREAKS_ENSEMBLE,
     LOAD_FAILED,
     LOAD_TIMED_OUT,
     SERVER_DIED,

@@ -122,14 +122,14 @@ class ServerReconciler:
             self._loader.cancel((record.meta.namespace, record.meta.name))
         workload = Workload.parse(world.child("Deployment", child.deployment))
         pods = tuple(world.server_pods())
-        held = not immutable and is_changing_over(workload, pods)
+        changing_over = not immutable and is_changing_over(workload, pods)
         key = await self._cluster.control_key(record.meta, new=not workload.exists)
         served = await self._loader.observe(pods, key)
         plans = plan_models(
             verdicts,
             record.meta.name,
             immutable=immutable,
-            held=held,
+            changing_over=changing_over,
             # New pods of a revision may well crash: then the whole revision is taken back.
             pods={} if immutable else served,
             loading=self._loader.loading((record.meta.namespace, record.meta.name)),

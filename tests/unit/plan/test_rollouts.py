@@ -239,5 +239,5 @@ def test_a_refused_newcomer_is_left_out_unless_it_is_alone() -> None:
 def test_while_pods_change_over_what_is_good_stays_linked() -> None:
     (found,) = plans("a")
     assert found.link == found.wanted
-    assert replace(found, held=True).link == "older"
+    assert replace(found, changing_over=True).link == "older"
     assert build_manifest("vision", [found], immutable=True).keep == (("a", "older"),)
