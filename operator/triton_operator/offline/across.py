@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 from triton_operator.api.model import TritonModel
 from triton_operator.errors import InvalidSpecError
 from triton_operator.offline.documents import Place
@@ -17,6 +15,7 @@ from triton_operator.offline.findings import Finding, Severity, find
 from triton_operator.offline.scope import Group, Model, Scope
 from triton_operator.plan import acceptance, ensembles
 from triton_operator.repository.config_pbtxt import build_config
+from triton_operator.repository.model_config_schema import ModelConfig
 
 _FIELD = re.compile(r"(spec(?:\.\w+|\[\d+\])*): ")
 _TEXT_LINE = re.compile(r"(\d+):\d+ ")

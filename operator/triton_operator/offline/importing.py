@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 from triton_operator import names
 from triton_operator.api.meta import Resource
 from triton_operator.errors import InvalidSpecError
@@ -14,6 +12,7 @@ from triton_operator.offline.folder import ModelFolder, RepositoryFile, Reposito
 from triton_operator.offline.naming import Naming
 from triton_operator.offline.pools import Pool, build_server_spec, plan_pools
 from triton_operator.repository.config_pbtxt import from_proto, parse_text, render, to_proto
+from triton_operator.repository.model_config_schema import ModelConfig
 
 INLINE_LIMIT: Final = 65_536
 """Bytes of a text file that is still written into the object."""

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
-
 from triton_operator.api.server import TritonServerSpec
 from triton_operator.offline.naming import server_name
 from triton_operator.plan.ensembles import is_ensemble, members
+from triton_operator.repository.model_config_schema import ModelConfig, ModelInstanceGroup
 
 _CACHE_SIZE: Final = "256Mi"
 

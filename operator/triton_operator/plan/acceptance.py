@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
-
 from triton_operator.api.model import Source, TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError
@@ -20,6 +18,7 @@ from triton_operator.repository.manifest import (
     canonical_json,
     generation_hash,
 )
+from triton_operator.repository.model_config_schema import ModelConfig, ModelInstanceGroup
 
 BREAKS_ENSEMBLE = "BreaksEnsemble"
 """Reason of a member's update that its ensemble cannot do with, found by us or by a pod."""

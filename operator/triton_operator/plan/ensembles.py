@@ -8,7 +8,7 @@ shape. Members that declare no tensors (Triton completes them from the file) are
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelEnsembling
+from triton_operator.repository.model_config_schema import DataType, ModelConfig, ModelEnsembling
 
 
 @dataclass(frozen=True, slots=True)

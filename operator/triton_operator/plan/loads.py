@@ -12,12 +12,11 @@ when it is ready, and the ensemble stays; a member loaded alone would make Trito
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.ensembles import all_members, load_order
 from triton_operator.plan.models import ModelPlan, linked
 from triton_operator.repository.config_pbtxt import tensors_of
+from triton_operator.repository.model_config_schema import ModelConfig
 
 Slot = tuple[str, str, str]
 """Pod uid, start of its container, and model: there one action at a time can go on."""

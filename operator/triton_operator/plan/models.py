@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 from triton_operator.api.model import LastFailure
 from triton_operator.api.sync import SyncOptions
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel, ServerRecord
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE, Accepted, Verdict
 from triton_operator.plan.ensembles import all_members, is_ensemble, load_order, members
 from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
+from triton_operator.repository.model_config_schema import ModelConfig
 
 LOAD_FAILED = "LoadFailed"
 SERVER_DIED = "ServerDied"

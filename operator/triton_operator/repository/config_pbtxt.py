@@ -1,6 +1,6 @@
 """``config.pbtxt``: from the typed config to protobuf, to text, and back.
 
-The schema is ``tritonclient.grpc.model_config_pb2``; protobuf's own ``json_format`` and
+The schema is Triton's own (``model_config_schema``); protobuf's own ``json_format`` and
 ``text_format`` do the conversions.
 
 A config that the operator writes carries a hash as a parameter. It is the only proof of what a
@@ -13,13 +13,13 @@ from typing import Any
 
 from google.protobuf import json_format, text_format
 from pydantic import ValidationError
-from tritonclient.grpc import model_config_pb2 as pb
 
 from triton_operator import names
 from triton_operator.api.meta import refusal
 from triton_operator.api.model import TritonModelSpec
 from triton_operator.api.model_config import ModelConfig
 from triton_operator.errors import InvalidSpecError
+from triton_operator.repository import model_config_schema as pb
 
 
 def to_proto(config: ModelConfig) -> pb.ModelConfig:
