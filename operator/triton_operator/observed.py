@@ -23,6 +23,9 @@ Body = Mapping[str, Any]
 
 _Status = TypeVar("_Status", TritonModelStatus, TritonServerStatus)
 
+AUTOSCALER = "HorizontalPodAutoscaler"
+"""The kind of Kubernetes' own autoscalers, which KEDA makes, too."""
+
 COMPONENT_SERVER = "server"
 COMPONENT_SYNC = "sync"
 
@@ -250,6 +253,34 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Autoscaler:
+    """Somebody's HorizontalPodAutoscaler."""
+
+    name: str
+    server: str = ""
+    """The server that it is pointed at, directly or by its Deployment; empty for anything else."""
+    on_deployment: bool = False
+    maker: str = ""
+    """Kind and name of what made it, as KEDA's ``ScaledObject vision``."""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read an autoscaler."""
+        target = (body.get("spec") or {}).get("scaleTargetRef") or {}
+        group, kind = str(target.get("apiVersion", "")).partition("/")[0], target.get("kind")
+        deployment = (group, kind) == ("apps", "Deployment")
+        ours = deployment or (group, kind) == (names.GROUP, names.KIND_SERVER)
+        owners = body["metadata"].get("ownerReferences") or ()
+        return cls(
+            name=body["metadata"]["name"],
+            # A server's Deployment has its name.
+            server=target.get("name", "") if ours else "",
+            on_deployment=deployment,
+            maker=next((f"{o['kind']} {o['name']}" for o in owners if o.get("controller")), ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A PersistentVolumeClaim, as it was asked for."""
 
@@ -379,6 +410,8 @@ class ServerWorld:
     """Models that name another server by now, which has not taken them yet."""
     pods: tuple[Pod, ...] = ()
     jobs: tuple[SyncJob, ...] = ()
+    autoscalers: tuple[Autoscaler, ...] = ()
+    """Those of others that are pointed at this server or its Deployment."""
     children: Mapping[tuple[str, str], Body] = field(default_factory=dict)
     """Live children by kind and name."""
 

@@ -27,7 +27,7 @@ class Cluster(Protocol):
     """
 
     def observe(self, server: Key) -> ServerWorld:
-        """Return what is known of a server, its models, children and pods."""
+        """Return what is known of a server, its models, children, pods and who else scales it."""
 
     def model(self, key: Key) -> ModelRecord | None:
         """Return a model."""

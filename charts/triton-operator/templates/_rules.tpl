@@ -44,6 +44,9 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
 - apiGroups: [""]
   resources: [pods/log]  # They alone tell why Triton refused a model, and how far a sync Job is.
   verbs: [get]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]  # Of others, who may be pointed at servers: told, and not fought.
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

@@ -15,6 +15,7 @@ from kubernetes.aio import client, config
 
 from triton_operator import names
 from triton_operator.errors import ClusterError
+from triton_operator.observed import AUTOSCALER
 
 APPLY = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
@@ -45,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "ConfigMap": Kind("v1", "configmaps"),
     "Deployment": Kind("apps/v1", "deployments"),
     "Event": Kind("events.k8s.io/v1", "events"),
+    AUTOSCALER: Kind("autoscaling/v2", "horizontalpodautoscalers"),
     "Job": Kind("batch/v1", "jobs"),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),

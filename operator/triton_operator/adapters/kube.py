@@ -22,7 +22,9 @@ from triton_operator.desired.control_key import build_control_key, read_control_
 from triton_operator.desired.metadata import Manifest
 from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
 from triton_operator.observed import (
+    AUTOSCALER,
     COMPONENT_SYNC,
+    Autoscaler,
     Body,
     Claim,
     ModelRecord,
@@ -60,7 +62,7 @@ class KubeCluster:
     # ---- reads ----------------------------------------------------------------------------
 
     def observe(self, server: Key) -> ServerWorld:
-        """Return what is known of a server, its models, children and pods."""
+        """Return what is known of a server, its models, children, pods and who else scales it."""
         parsed = self._mirror.parsed
         found: dict[str, list[Body]] = {}
         for body in self._mirror.of_server(*server):
@@ -72,6 +74,7 @@ class KubeCluster:
             ),
             pods=tuple(parsed(body, Pod.parse) for body in found.get("Pod", ())),
             jobs=tuple(parsed(body, SyncJob.parse) for body in found.get("Job", ())),
+            autoscalers=tuple(parsed(body, Autoscaler.parse) for body in found.get(AUTOSCALER, ())),
             children={
                 (kind, body["metadata"]["name"]): body
                 for kind in _CHILDREN

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from triton_operator import names
-from triton_operator.observed import Body
+from triton_operator.observed import AUTOSCALER, Autoscaler, Body
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ _REMEMBERED = 1000
 """How many deleted objects are remembered; the answers that they outrun are seconds late."""
 
 _VOLATILE = ("managedFields", "resourceVersion")
+_TOLD_OF_AUTOSCALERS = ("name", "namespace", "uid", "resourceVersion", "ownerReferences")
 
 
 class Mirror:
@@ -47,7 +48,7 @@ class Mirror:
         return known
 
     def of_server(self, namespace: str, server: str) -> Iterator[Body]:
-        """Yield the models, children and pods of a server."""
+        """Yield the models, children and pods of a server, and who else scales it."""
         for ref in sorted(self._by_server.get((namespace, server), ())):
             yield self._objects[ref]
 
@@ -64,8 +65,12 @@ class Mirror:
         if before is not None and _version(before) > _version(body):
             return False
         self._forget(ref)
+        servers = servers_of(body)
+        if ref[0] == AUTOSCALER and not servers:
+            # All of the cluster's are watched; most are of no concern, and need no memory.
+            return before is not None
         self._objects[ref] = _slim(body)
-        for server in servers_of(body):
+        for server in servers:
             self._by_server[(ref[1], server)].add(ref)
         return before is None or _significant(before) != _significant(self._objects[ref])
 
@@ -118,12 +123,19 @@ def servers_of(body: Body) -> tuple[str, ...]:
         return (reference, last) if last and last != reference else (reference,)
     if body["kind"] == names.KIND_SERVER:
         return (meta["name"],)
+    if body["kind"] == AUTOSCALER:
+        return tuple(filter(None, (Autoscaler.parse(body).server,)))
     server = (meta.get("labels") or {}).get(names.LABEL_SERVER)
     return (server,) if server else ()
 
 
 def _slim(body: Body) -> Body:
     meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    if body["kind"] == AUTOSCALER:
+        # The rest changes every few seconds, and nothing is decided on it.
+        told = {key: meta[key] for key in _TOLD_OF_AUTOSCALERS if key in meta}
+        target = (body.get("spec") or {}).get("scaleTargetRef")
+        return {"kind": AUTOSCALER, "metadata": told, "spec": {"scaleTargetRef": target}}
     return {**body, "metadata": meta}
 
 

@@ -14,7 +14,7 @@ from triton_operator.adapters.scrape import TritonScraper
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import OperatorError
 from triton_operator.handlers.queue import WorkQueue
-from triton_operator.observed import Body
+from triton_operator.observed import AUTOSCALER, Body
 from triton_operator.ports import Key
 from triton_operator.reconcile.models import ModelAssigner
 from triton_operator.reconcile.scaler import Scaler
@@ -24,6 +24,8 @@ from triton_operator.settings import Settings
 OWN_KINDS = (names.KIND_MODEL, names.KIND_SERVER)
 CHILD_KINDS = ("Deployment", "Service", "PersistentVolumeClaim", "Job", "Pod")
 CHILD_SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+FOREIGN_KINDS = (AUTOSCALER,)
+"""Of others, who label them as they like."""
 
 _REFRESH_SECONDS = 600.0
 """How often everything is listed again. A watch that was cut off for long misses deletions."""
@@ -126,7 +128,7 @@ class Operator:
                 _logger.warning("listing everything failed: %s", error)
 
     async def _refresh(self) -> None:
-        for kind in (*CHILD_KINDS, *OWN_KINDS):
+        for kind in (*FOREIGN_KINDS, *CHILD_KINDS, *OWN_KINDS):
             for namespace in self._settings.namespaces or ("",):
                 query = {"labelSelector": CHILD_SELECTOR} if kind in CHILD_KINDS else {}
                 answer = await self._api.request("GET", KINDS[kind].path(namespace), **query)

@@ -11,7 +11,13 @@ from typing import Any
 import kopf
 
 from triton_operator.adapters.api_client import KINDS
-from triton_operator.handlers.operator import CHILD_KINDS, CHILD_SELECTOR, OWN_KINDS, Operator
+from triton_operator.handlers.operator import (
+    CHILD_KINDS,
+    CHILD_SELECTOR,
+    FOREIGN_KINDS,
+    OWN_KINDS,
+    Operator,
+)
 from triton_operator.settings import Settings
 
 
@@ -120,5 +126,5 @@ def _resource(kind: str) -> tuple[str, str, str]:
     return (group, version, KINDS[kind].plural)
 
 
-for _kind in (*OWN_KINDS, *CHILD_KINDS):
+for _kind in (*OWN_KINDS, *CHILD_KINDS, *FOREIGN_KINDS):
     kopf.on.event(*_resource(_kind), id=_kind)(object_changed)

@@ -24,11 +24,12 @@ class Event:
 
 
 def find_events(before: Status, after: Status) -> tuple[Event, ...]:
-    """Return what is new: Ready that came or went, repairs done, other numbers of pods."""
+    """Return what is new: Ready that came or went, repairs done, other numbers of pods, rivals."""
     return (
         *_ready_events(before, after),
         *_repair_events(before, after),
         *_scaling_events(before, after),
+        *_rival_events(before, after),
     )
 
 
@@ -38,6 +39,15 @@ def _scaling_events(before: Status, after: Status) -> tuple[Event, ...]:
         Event("Normal", "Scaled", f"from {each.previous} to {each.desired}: {each.reason}")
         for each in sorted(made - told, key=lambda each: each.time)
     )
+
+
+def _rival_events(before: Status, after: Status) -> tuple[Event, ...]:
+    told, found = (_find(each, ConditionType.SCALING_LIMITED) for each in (before, after))
+    if found is None or found.reason != "ForeignAutoscaler":
+        return ()
+    if told is not None and (told.reason, told.message) == (found.reason, found.message):
+        return ()
+    return (Event("Warning", "ForeignAutoscaler", found.message),)
 
 
 def _decisions(status: Status) -> tuple[ScalingDecision, ...]:
@@ -73,7 +83,11 @@ def is_passing(before: TritonModelStatus, after: TritonModelStatus) -> bool:
 
 
 def _ready(status: Status) -> Condition | None:
-    return next((c for c in status.conditions if c.type == ConditionType.READY), None)
+    return _find(status, ConditionType.READY)
+
+
+def _find(status: Status, kind: ConditionType) -> Condition | None:
+    return next((c for c in status.conditions if c.type == kind), None)
 
 
 def _same(old: Condition | None, new: Condition) -> bool:

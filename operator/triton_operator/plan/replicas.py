@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.server import TritonServer
-from triton_operator.observed import Pod, Workload
+from triton_operator.observed import Autoscaler, Pod, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,20 @@ class Scaling:
     """What to tell; None where there is nothing newer than what was told last."""
 
 
-def plan_replicas(server: TritonServer, workload: Workload, desired: int | None = None) -> int:
+def plan_replicas(
+    server: TritonServer,
+    workload: Workload,
+    desired: int | None = None,
+    autoscalers: Iterable[Autoscaler] = (),
+) -> int:
     """Return how many pods a server should have; ``desired`` is the autoscaler's number.
 
     Without one the number stays as it is, so that nothing jumps when the operator starts again or
-    when the number changes hands.
+    when the number changes hands. It also stays while somebody else's autoscaler sets it.
     """
     spec = server.spec
+    if workload.exists and _is_scaled_by(autoscalers):
+        return workload.desired
     if spec.replicas is not None:
         return spec.replicas
     if spec.autoscaling is None:
@@ -40,6 +47,39 @@ def plan_replicas(server: TritonServer, workload: Workload, desired: int | None 
         return workload.desired
     now = workload.desired if desired is None else desired
     return max(bounds.min_replicas, min(bounds.max_replicas, now))
+
+
+def carries_out(server: TritonServer, autoscalers: Iterable[Autoscaler]) -> bool:
+    """Return whether what our autoscaler decides reaches the Deployment, or is only advice."""
+    bounds = server.spec.autoscaling
+    return bounds is not None and bounds.mode == "Active" and not _is_scaled_by(autoscalers)
+
+
+def explain_rivals(server: TritonServer, autoscalers: Iterable[Autoscaler]) -> str:
+    """Say whose autoscaler contradicts the spec of a server, and the mend; empty if none does."""
+    spec = server.spec
+    for each in sorted(autoscalers, key=lambda each: (not each.on_deployment, each.name)):
+        who = f"HorizontalPodAutoscaler {each.name}" + (f" of {each.maker}" if each.maker else "")
+        if each.on_deployment and spec.replicas is not None:
+            return (
+                f"{who} sets the replicas of the Deployment, so replicas of the spec does nothing:"
+                " delete it, or point it at this TritonServer"
+            )
+        if each.on_deployment and spec.autoscaling is not None:
+            if spec.autoscaling.mode == "Active":
+                return (
+                    f"{who} sets the replicas of the Deployment, so what autoscaling decides is"
+                    " only told: delete it, or take autoscaling out of the spec"
+                )
+        elif not each.on_deployment and spec.replicas is None:
+            # Its numbers are written into replicas, which are not there or not allowed.
+            held = "" if spec.autoscaling is None else " in place of autoscaling"
+            return f"{who} can do nothing: delete it, or set replicas{held} for it to begin with"
+    return ""
+
+
+def _is_scaled_by(autoscalers: Iterable[Autoscaler]) -> bool:
+    return any(each.on_deployment for each in autoscalers)
 
 
 def plan_deletion_costs(

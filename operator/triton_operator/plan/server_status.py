@@ -24,6 +24,7 @@ def assess_server(
     revision: str,
     problem: InvalidSpecError | None,
     limit: str,
+    rivals: str,
     autoscaling: AutoscalingStatus | None,
     claim: ClaimReport,
     repaired: Repair | None,
@@ -32,7 +33,8 @@ def assess_server(
     """Return the status of a server whose children were applied.
 
     ``problem`` is why a child cannot be as the spec wants it; ``limit`` says what
-    keeps the replicas below the need, and is empty if nothing does. ``repaired`` is the check of
+    keeps the replicas below the need, and is empty if nothing does; ``rivals`` who else sets them,
+    against the spec. ``repaired`` is the check of
     the claim that the last sync made, if it was asked to.
     """
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
@@ -45,7 +47,9 @@ def assess_server(
     rolling = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
     limited = "LimitReached" if limit else "NotLimited"
-    if unplaced:
+    if rivals:
+        limited, limit = "ForeignAutoscaler", rivals
+    elif unplaced:
         limited = "Unschedulable"
         limit = f"{unplaced} of {wanted} pods cannot be scheduled: {stuck}"
     elif claim.limit and not limit:

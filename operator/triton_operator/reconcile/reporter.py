@@ -15,6 +15,7 @@ from triton_operator.plan.events import Event, find_events, is_passing
 from triton_operator.plan.model_status import Assessment, assess_model, report_unserved
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck
+from triton_operator.plan.replicas import carries_out, explain_rivals
 from triton_operator.plan.server_status import assess_server, assess_server_failure
 from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.reconcile.state import Pass
@@ -74,12 +75,14 @@ class Reporter:
                 revision=revision,
                 problem=this.problem,
                 limit=this.scaling.limit,
+                rivals=explain_rivals(this.server, this.world.autoscalers),
                 autoscaling=_autoscaling(this),
                 claim=this.claim,
                 repaired=this.sync.repaired,
                 now=now,
             )
-            await self._write_server(this.record, status)
+            carried_out = carries_out(this.server, this.world.autoscalers)
+            await self._write_server(this.record, status, scaled=carried_out)
         return min((pause for pause in pauses if pause is not None), default=None)
 
     async def report_failure(
@@ -128,13 +131,17 @@ class Reporter:
         """Attach an Event to a model."""
         await self._cluster.record_event(names.KIND_MODEL, plan.record.meta, event)
 
-    async def _write_server(self, record: ServerRecord, status: TritonServerStatus) -> None:
+    async def _write_server(
+        self, record: ServerRecord, status: TritonServerStatus, *, scaled: bool = False
+    ) -> None:
+        """Write a server's status; ``scaled`` says that pods come and go as it was decided."""
         latest = self._cluster.server((record.meta.namespace, record.meta.name))
         if latest is None or latest.status == status:
             return
         await self._cluster.write_status(names.KIND_SERVER, record.meta, status)
         for event in find_events(latest.status, status):
-            if event.type == "Warning" or event.reason == "Repaired" or _scaled(event, record):
+            told = event.reason == "Repaired" or (scaled and event.reason == "Scaled")
+            if told or event.type == "Warning":
                 await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
 
 
@@ -143,9 +150,3 @@ def _autoscaling(this: Pass) -> AutoscalingStatus | None:
     if this.server.spec.autoscaling is None:
         return None
     return this.scaling.status or this.record.status.autoscaling
-
-
-def _scaled(event: Event, record: ServerRecord) -> bool:
-    """Return whether an Event tells of pods that came or went, and not only of advice."""
-    bounds = record.spec.spec.autoscaling if record.spec is not None else None
-    return event.reason == "Scaled" and bounds is not None and bounds.mode == "Active"

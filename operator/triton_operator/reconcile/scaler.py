@@ -22,7 +22,7 @@ from triton_operator.autoscaling.status import build_status
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import Pod, Served, ServerRecord, Workload
 from triton_operator.plan.pods import is_unschedulable
-from triton_operator.plan.replicas import Scaling, plan_replicas
+from triton_operator.plan.replicas import Scaling, carries_out, plan_replicas
 from triton_operator.ports import Clock, Cluster, Key, PodScraper, ScrapeFailure
 from triton_operator.settings import Settings
 
@@ -56,6 +56,8 @@ class _Server:
     followed: _Followed
     server: TritonServer
     spec: Autoscaling
+    acting: bool
+    """Whether what is decided reaches the Deployment."""
     told: AutoscalingStatus | None
     pods: tuple[Pod, ...]
     """Those that are ready and stay."""
@@ -84,9 +86,17 @@ class Scaler:
         self._followed: dict[Key, _Followed] = {}
 
     def follow(
-        self, record: ServerRecord, server: TritonServer, served: Mapping[Pod, Served | None]
+        self,
+        record: ServerRecord,
+        server: TritonServer,
+        served: Mapping[Pod, Served | None],
+        *,
+        acting: bool,
     ) -> Scaling:
-        """Take in what the pods of a server serve; return what was decided for it."""
+        """Take in what the pods of a server serve; return what was decided for it.
+
+        Without ``acting`` that is only advice, and no number that was decided before counts later.
+        """
         key = (record.meta.namespace, record.meta.name)
         if server.spec.autoscaling is None:
             self.forget(key)
@@ -96,6 +106,8 @@ class Scaler:
         if known is None or known.uid != record.meta.uid:
             known = self._followed[key] = _Followed(record.meta.uid, answers)
         known.served = answers
+        if not acting:
+            known.scaling = replace(known.scaling, desired=None, limit="", idle=())
         return known.scaling
 
     def forget(self, key: Key) -> None:
@@ -142,14 +154,17 @@ class Scaler:
         unplaced = sum(is_unschedulable(pod, now=self._now()) for pod in living)
         unmade = max(0, workload.desired - len(living)) if workload.refused else 0
         pool = Pool(
-            desired=plan_replicas(record.spec, workload, followed.scaling.desired),
+            desired=plan_replicas(
+                record.spec, workload, followed.scaling.desired, world.autoscalers
+            ),
             ready=len(ready),
             startup_seconds=estimate_startup(followed.startups),
             unschedulable=unplaced + unmade,
             rolling_out=workload.rolling_out,
         )
         told = followed.scaling.status or record.status.autoscaling
-        return _Server(key, followed, record.spec, spec, told, ready, pool)
+        acting = carries_out(record.spec, world.autoscalers)
+        return _Server(key, followed, record.spec, spec, acting, told, ready, pool)
 
     def _share(self, servers: list[_Server]) -> list[_Server]:
         """Give each server its share of the limit of GPUs, if there is one."""
@@ -180,30 +195,28 @@ class Scaler:
         seen = Observed(at, server.pool, samples, shapes_by_model(followed.shapes))
         # Beside the event loop: it is arithmetic, for dozens of milliseconds where models are many.
         decision, memory = await asyncio.to_thread(decide, spec, seen, followed.memory)
-        acting = spec.mode == "Active"
         idle = order_by_idleness(staying, followed.memory.samples, samples)
         # What is only advised is no step that a limit of steps could count.
-        followed.memory = memory if acting else replace(memory, changes=())
-        if not acting and followed.wanted is not None:
+        followed.memory = memory if server.acting else replace(memory, changes=())
+        if not server.acting and followed.wanted is not None:
             decision = replace(decision, previous=followed.wanted)
         followed.need, followed.wanted = decision.need, decision.desired
         self._tell(server, decision, idle, at)
 
     def _tell(self, server: _Server, decision: Decision, idle: tuple[str, ...], at: float) -> None:
         """Keep what was decided for the next pass; wake the server if that is news."""
-        acting = server.spec.mode == "Active"
         followed, before = server.followed, server.followed.scaling
         status = build_status(decision, server.told, server.pool.startup_seconds, self._now())
-        limit = decision.limit if acting else ""
+        limit = decision.limit if server.acting else ""
         changed = decision.desired != decision.previous
         first = followed.told_at is None and bool(decision.needs)
         due = first or (followed.told_at is not None and at - followed.told_at >= _TELL_SECONDS)
         news = status != server.told or bool(limit) != bool(before.limit)
         tells = changed or (due and news)
         followed.scaling = Scaling(
-            desired=decision.desired if acting else None,
+            desired=decision.desired if server.acting else None,
             limit=limit if tells else before.limit,
-            idle=idle if acting else (),
+            idle=idle if server.acting else (),
             status=status if tells else before.status,
         )
         if tells:
@@ -216,11 +229,10 @@ def _claim(server: _Server) -> Claim:
     spec, now = server.spec, server.pool.desired
     need = now if server.followed.need is None else server.followed.need
     bounded = max(spec.min_replicas, min(spec.max_replicas, need))
-    acting = spec.mode == "Active"
     return Claim(
         server="/".join(server.key),
         gpus=server.server.spec.gpus,
-        least=spec.min_replicas if acting else now,
-        need=bounded if acting else now,
+        least=spec.min_replicas if server.acting else now,
+        need=bounded if server.acting else now,
         priority=spec.priority,
     )

@@ -13,7 +13,7 @@ from triton_operator.plan.acceptance import judge_leaving, judge_models
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
-from triton_operator.plan.replicas import plan_deletion_costs, plan_replicas
+from triton_operator.plan.replicas import carries_out, plan_deletion_costs, plan_replicas
 from triton_operator.plan.rollouts import (
     choose_repository,
     is_changing_over,
@@ -150,8 +150,14 @@ class ServerReconciler:
         repository = choose_repository(manifest, sync, workload, pods)
         templates = template_repositories(workload, repository)
         manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
-        scaling = self._scaler.follow(record, server, served)
-        replicas = plan_replicas(server, workload, scaling.desired)
+        # While pods were asked somebody else may have scaled the Deployment, or begun to.
+        latest = self._cluster.observe((record.meta.namespace, record.meta.name))
+        world = replace(world, autoscalers=latest.autoscalers)
+        workload = Workload.parse(latest.child("Deployment", child.deployment))
+        scaling = self._scaler.follow(
+            record, server, served, acting=carries_out(server, world.autoscalers)
+        )
+        replicas = plan_replicas(server, workload, scaling.desired, world.autoscalers)
         costs = plan_deletion_costs(pods, scaling.idle, workload, replicas)
         for pod, cost in costs.items():
             await self._cluster.set_deletion_cost(record.meta.namespace, pod, cost)

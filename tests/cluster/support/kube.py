@@ -23,6 +23,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "Deployment": ("apps/v1", "deployments"),
     "Event": ("v1", "events"),
+    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "Job": ("batch/v1", "jobs"),
     "LimitRange": ("v1", "limitranges"),
     "Namespace": ("v1", "namespaces"),

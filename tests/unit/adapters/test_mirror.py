@@ -4,6 +4,7 @@ from typing import Any
 
 from triton_operator import names
 from triton_operator.adapters.mirror import Mirror, servers_of
+from triton_operator.observed import AUTOSCALER
 
 Body = dict[str, Any]
 
@@ -27,6 +28,22 @@ def pod(name: str, server: str | None, version: int = 1) -> Body:
     labels = {names.LABEL_SERVER: server} if server else {}
     meta = {"name": name, "namespace": "team", "labels": labels, "resourceVersion": str(version)}
     return {"kind": "Pod", "metadata": meta}
+
+
+def autoscaler(target: str, version: int = 1, *, kind: str = "Deployment", **more: Any) -> Body:
+    api = "apps/v1" if kind != names.KIND_SERVER else names.API_VERSION
+    reference = {"apiVersion": api, "kind": kind, "name": target}
+    return {
+        "kind": AUTOSCALER,
+        "metadata": {
+            "name": "hpa",
+            "namespace": "team",
+            "uid": "h",
+            "resourceVersion": str(version),
+            "annotations": {"large": "x" * 1000},
+        },
+        "spec": {"scaleTargetRef": reference, "maxReplicas": 3},
+    } | more
 
 
 def of(mirror: Mirror, server: str, namespace: str = "team") -> list[str]:
@@ -158,3 +175,36 @@ def test_an_answer_that_the_deletion_has_outrun_brings_nothing_back() -> None:
     assert not mirror.put(model("a", 2))
     assert known(mirror, "a") is None
     assert mirror.put(model("a", 4, uid="new"))
+
+
+def test_an_autoscaler_is_found_by_the_server_that_it_scales() -> None:
+    for kind in ("Deployment", names.KIND_SERVER):
+        mirror = Mirror()
+        assert mirror.put(autoscaler("vision", kind=kind))
+        assert of(mirror, "vision") == ["hpa"]
+        assert mirror.drop(autoscaler("vision", kind=kind))
+        assert of(mirror, "vision") == []
+
+
+def test_of_an_autoscaler_only_its_target_is_kept_and_news() -> None:
+    mirror = Mirror()
+    mirror.put(autoscaler("vision"))
+
+    assert not mirror.put(autoscaler("vision", 2, status={"currentReplicas": 2}))
+    kept = mirror.get(AUTOSCALER, "team", "hpa")
+    assert kept is not None
+    assert "status" not in kept
+    assert "annotations" not in kept["metadata"]
+    assert mirror.put(autoscaler("speech", 3))
+    assert (of(mirror, "vision"), of(mirror, "speech")) == ([], ["hpa"])
+
+
+def test_an_autoscaler_of_something_else_needs_no_memory() -> None:
+    mirror = Mirror()
+    assert not mirror.put(autoscaler("database", kind="StatefulSet"))
+    assert mirror.get(AUTOSCALER, "team", "hpa") is None
+
+    mirror.put(autoscaler("vision", 2))
+    # It lets go of the server: that is news for who knew it.
+    assert mirror.put(autoscaler("database", 3, kind="StatefulSet"))
+    assert mirror.get(AUTOSCALER, "team", "hpa") is None

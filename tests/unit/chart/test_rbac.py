@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.chart.rendering import NAME, NAMESPACE, Manifest, only, render
 from triton_operator.adapters.api_client import KINDS
-from triton_operator.handlers.operator import CHILD_KINDS, OWN_KINDS
+from triton_operator.handlers.operator import CHILD_KINDS, FOREIGN_KINDS, OWN_KINDS
 
 Permission = tuple[str, str, str]
 """API group, resource, verb."""
@@ -25,6 +25,7 @@ USED = {
     *(("", "persistentvolumeclaims", verb) for verb in ("list", "watch")),
     *(("batch", "jobs", verb) for verb in ("list", "watch")),
     *(("", "pods", verb) for verb in ("list", "watch")),
+    *(("autoscaling", "horizontalpodautoscalers", verb) for verb in ("list", "watch")),
     # `KubeCluster.apply`: server-side apply of children, and of servers that models bring
     *((OURS, "tritonservers", verb) for verb in ("create", "patch")),
     *(("apps", "deployments", verb) for verb in ("create", "patch")),
@@ -88,7 +89,7 @@ def test_every_kind_that_is_watched_may_be_listed_and_watched(
     clusterwide: list[Manifest],
 ) -> None:
     granted = set(permissions(only("ClusterRole", clusterwide)))
-    for kind in map(KINDS.__getitem__, (*OWN_KINDS, *CHILD_KINDS)):
+    for kind in map(KINDS.__getitem__, (*OWN_KINDS, *CHILD_KINDS, *FOREIGN_KINDS)):
         group = kind.api.rpartition("/")[0]
         assert {(group, kind.plural, "list"), (group, kind.plural, "watch")} <= granted
 

@@ -8,10 +8,10 @@ from tests.unit.plan.values import NOW, later, model, plan, pod
 from triton_operator import names
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.errors import ClusterError, InvalidSpecError
-from triton_operator.observed import Pod, ServerRecord, Workload
+from triton_operator.observed import Autoscaler, Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimNotEnlargedError, ClaimReport
 from triton_operator.plan.events import find_events
-from triton_operator.plan.replicas import plan_replicas
+from triton_operator.plan.replicas import carries_out, explain_rivals, plan_replicas
 from triton_operator.plan.server_status import assess_server, assess_server_failure
 from triton_operator.plan.sync import Repair
 
@@ -37,6 +37,7 @@ def assess(
     before: TritonServerStatus | None = None,
     at: float = 0,
     limit: str = "",
+    rivals: str = "",
     problem: InvalidSpecError | None = None,
     claim: ClaimReport | None = None,
     repaired: Repair | None = None,
@@ -49,6 +50,7 @@ def assess(
         revision="rev",
         problem=problem,
         limit=limit,
+        rivals=rivals,
         autoscaling=None,
         claim=claim or ClaimReport(),
         repaired=repaired,
@@ -223,6 +225,72 @@ def test_what_limits_replicas_is_told() -> None:
     (found,) = (c for c in status.conditions if c.type == "ScalingLimited")
     assert (found.status, found.reason) == ("True", "LimitReached")
     assert found.message == "5 pods are needed, maxReplicas is 1: raise it"
+
+
+def test_a_rival_is_told_before_any_limit_and_is_news_once() -> None:
+    before = assess(pod("a"), limit="5 pods are needed")
+    after = assess(pod("a"), before=before, limit="5 pods are needed", rivals="HPA a does it")
+
+    (found,) = (c for c in after.conditions if c.type == "ScalingLimited")
+    assert (found.status, found.reason) == ("True", "ForeignAutoscaler")
+    (news,) = find_events(before, after)
+    assert (news.type, news.reason, news.message) == (
+        "Warning",
+        "ForeignAutoscaler",
+        "HPA a does it",
+    )
+    assert not find_events(after, assess(pod("a"), before=after, rivals="HPA a does it"))
+    assert not find_events(after, before)
+
+
+HPA = Autoscaler("hpa", "vision", on_deployment=True)
+ON_SERVER = Autoscaler("hpa", "vision")
+ACTIVE = {"autoscaling": {"maxReplicas": 6}}
+OBSERVE = {"autoscaling": {"maxReplicas": 6, "mode": "Observe"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "autoscalers", "acts", "says"),
+    [
+        (ACTIVE, [], True, ""),
+        (ACTIVE, [HPA], False, "take autoscaling out of the spec"),
+        (ACTIVE, [ON_SERVER], True, "set replicas in place of autoscaling"),
+        (ACTIVE, [ON_SERVER, HPA], False, "take autoscaling out of the spec"),
+        (OBSERVE, [HPA], False, ""),
+        (OBSERVE, [ON_SERVER], False, "set replicas in place of autoscaling"),
+        ({"replicas": 2}, [HPA], False, "point it at this TritonServer"),
+        ({"replicas": 2}, [ON_SERVER], False, ""),
+        ({}, [HPA], False, ""),
+        ({}, [ON_SERVER], False, "set replicas for it to begin with"),
+    ],
+)
+def test_who_else_sets_the_number_is_told_where_it_contradicts_the_spec(
+    spec: dict[str, Any], autoscalers: list[Autoscaler], acts: bool, says: str
+) -> None:
+    server = record(**spec).spec
+    assert server is not None
+    assert carries_out(server, autoscalers) is acts
+    message = explain_rivals(server, autoscalers)
+    assert says in message
+    assert bool(message) is bool(says)
+
+
+def test_the_maker_of_an_autoscaler_is_named() -> None:
+    server = record(replicas=1).spec
+    assert server is not None
+    kedas = Autoscaler("keda-hpa-a", "vision", on_deployment=True, maker="ScaledObject a")
+    assert "keda-hpa-a of ScaledObject a sets" in explain_rivals(server, [kedas])
+
+
+@pytest.mark.parametrize("spec", [{}, ACTIVE, OBSERVE, {"replicas": 2}])
+@pytest.mark.parametrize("number", [0, 3, 9])
+def test_the_number_of_whoever_scales_the_deployment_stays(
+    spec: dict[str, Any], number: int
+) -> None:
+    server = record(**spec).spec
+    assert server is not None
+    assert plan_replicas(server, workload(number), 5, [HPA]) == number
+    assert plan_replicas(server, Workload(), None, [HPA]) >= 1
 
 
 def test_a_claim_that_cannot_grow_is_told_and_keeps_nothing_from_being_ready() -> None:

@@ -15,7 +15,9 @@ from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.metadata import Manifest
 from triton_operator.errors import ClusterError, NameTakenError, OperatorError
 from triton_operator.observed import (
+    AUTOSCALER,
     COMPONENT_SYNC,
+    Autoscaler,
     ModelRecord,
     Pod,
     ServerRecord,
@@ -105,6 +107,19 @@ class World:
     def server(self, name: str, **spec: Any) -> None:
         self.put(names.KIND_SERVER, name, spec)
 
+    def autoscaler(self, name: str, target: str, kind: str = "Deployment") -> None:
+        """Point a HorizontalPodAutoscaler at something."""
+        api = "apps/v1" if kind == "Deployment" else names.API_VERSION
+        reference = {"apiVersion": api, "kind": kind, "name": target}
+        self.put(AUTOSCALER, name, {"scaleTargetRef": reference})
+
+    def scale(self, server: str, replicas: int) -> None:
+        """Set the number of a server's Deployment, as an autoscaler does."""
+        deployment = self.objects[("Deployment", NAMESPACE, server)]
+        deployment["spec"]["replicas"] = replicas
+        deployment["metadata"]["generation"] += 1
+        self.forget_applied("Deployment", server)
+
     def remove(self, kind: str, name: str) -> None:
         """Delete an object and what it owns, but for what a finalizer holds."""
         ref = (kind, NAMESPACE, name)
@@ -185,6 +200,7 @@ class World:
             models=tuple(ModelRecord.parse(body) for body in of(names.KIND_MODEL)),
             pods=tuple(Pod.parse(body) for body in of("Pod")),
             jobs=tuple(SyncJob.parse(body) for body in of("Job")),
+            autoscalers=tuple(Autoscaler.parse(body) for body in of(AUTOSCALER)),
             children={(body["kind"], body["metadata"]["name"]): body for body in found},
         )
 
@@ -733,4 +749,6 @@ def _concerns(body: Body, server: Key) -> bool:
         reference = (body["spec"].get("serverRef") or {}).get("name")
         last = (body.get("status") or {}).get("server")
         return server[1] in (reference or body["metadata"]["name"], last)
+    if body["kind"] == AUTOSCALER:
+        return Autoscaler.parse(body).server == server[1]
     return _label(body, names.LABEL_SERVER) == server[1]
