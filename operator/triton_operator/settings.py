@@ -4,9 +4,10 @@ Every variable is the field's name in upper case after ``TRITON_OPERATOR_``, for
 ``TRITON_OPERATOR_SERVER_IMAGE``. The chart sets them from its values.
 """
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 PREFIX = "TRITON_OPERATOR_"
@@ -31,6 +32,8 @@ class Settings:
     """How long one pod may take to tell it."""
     max_gpus: int = 0
     """GPUs that all servers with ``autoscaling`` may have together; 0 for no such limit."""
+    namespace_max_gpus: Mapping[str, int] = field(default_factory=dict)
+    """The same for those of single namespaces; in the environment a JSON object."""
     probe_port: int = 8080
     """Where the operator's own liveness and metrics are served."""
 
@@ -41,7 +44,7 @@ class Settings:
         Raises
         ------
         ValueError
-            A number is not a number.
+            A number is not a number, or a JSON object none.
 
         """
         found = {
@@ -60,4 +63,7 @@ class Settings:
         for name in ("probe_port", "max_gpus"):
             if name in found:
                 values[name] = int(found[name])
+        if "namespace_max_gpus" in found:
+            limits = dict(json.loads(found["namespace_max_gpus"]))
+            values["namespace_max_gpus"] = {name: int(limit) for name, limit in limits.items()}
         return cls(**values)  # type: ignore[arg-type]

@@ -102,6 +102,10 @@ env:
     value: {{ .scrapeDeadlineSeconds | quote }}
   - name: TRITON_OPERATOR_MAX_GPUS
     value: {{ .maxGPUs | quote }}
+  {{- with .namespaceMaxGPUs }}
+  - name: TRITON_OPERATOR_NAMESPACE_MAX_GPUS
+    value: {{ toJson . | quote }}
+  {{- end }}
   {{- end }}
   {{- with .Values.watchNamespaces }}
   - name: TRITON_OPERATOR_NAMESPACES

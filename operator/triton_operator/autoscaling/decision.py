@@ -14,6 +14,7 @@ from triton_operator.autoscaling.model_need import (
 )
 from triton_operator.autoscaling.rehearsal import NO_TRAIL, Trail, begin_rehearsal
 from triton_operator.autoscaling.samples import ModelShape, PodSample
+from triton_operator.autoscaling.sharing import EVERYWHERE
 from triton_operator.autoscaling.signals import measure
 
 FORGET_SAMPLES_SECONDS = 60.0
@@ -34,6 +35,8 @@ class Pool:
     rolling_out: bool = False
     most: int | None = None
     """Pods that its share of a GPU limit allows; None where there is none."""
+    most_of: str = EVERYWHERE
+    """The namespace whose limit that is, or EVERYWHERE."""
 
     @property
     def starting(self) -> int:
@@ -188,7 +191,7 @@ def _bound(spec: Autoscaling, pool: Pool, wanted: int, need: int) -> tuple[int, 
     """Return the number within all limits, and the limit that keeps it below the need."""
     most, limit = spec.max_replicas, explain.at_maximum(spec, need)
     if pool.most is not None and pool.most < most:
-        most, limit = max(pool.most, spec.min_replicas), explain.at_share(pool.most, need)
+        most, limit = max(pool.most, spec.min_replicas), explain.at_share(pool, need)
     if pool.unschedulable and wanted > pool.desired and pool.desired < most:
         most, limit = pool.desired, explain.unschedulable(pool, need)
     bounded = max(spec.min_replicas, min(most, wanted))

@@ -78,10 +78,11 @@ def at_maximum(spec: Autoscaling, need: int) -> str:
     return f"{need} pods are needed, maxReplicas is {spec.max_replicas}: raise it"
 
 
-def at_share(share: int, need: int) -> str:
-    """Say that the GPU limit is reached."""
+def at_share(pool: Pool, need: int) -> str:
+    """Say that a GPU limit is reached."""
+    limit = f"namespaceMaxGPUs of {pool.most_of}" if pool.most_of else "maxGPUs"
     return (
-        f"{need} pods are needed, the share of the GPU limit is {share}: raise maxGPUs, or the"
+        f"{need} pods are needed, the share of the GPU limit is {pool.most}: raise {limit}, or the"
         " priority of this server"
     )
 

@@ -16,7 +16,7 @@ from triton_operator.autoscaling.decision import Decision, Memory, Observed, Poo
 from triton_operator.autoscaling.idleness import order_by_idleness
 from triton_operator.autoscaling.samples import PodSample
 from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
-from triton_operator.autoscaling.sharing import Claim, share_gpus
+from triton_operator.autoscaling.sharing import EVERYWHERE, Claim, share_gpus
 from triton_operator.autoscaling.startup import estimate_startup, measure_startups
 from triton_operator.autoscaling.status import build_status
 from triton_operator.desired.metadata import ChildNames
@@ -167,15 +167,17 @@ class Scaler:
         return _Server(key, followed, record.spec, spec, acting, told, ready, pool)
 
     def _share(self, servers: list[_Server]) -> list[_Server]:
-        """Give each server its share of the limit of GPUs, if there is one."""
-        if not self._settings.max_gpus:
-            return servers
-        shares = share_gpus(self._settings.max_gpus, map(_claim, servers))
+        """Give each server its share of the limits of GPUs, if there are any for it."""
+        limits = dict(self._settings.namespace_max_gpus)
+        if self._settings.max_gpus:
+            limits[EVERYWHERE] = self._settings.max_gpus
+        shares = share_gpus(limits, map(_claim, servers))
         return [
-            replace(each, pool=replace(each.pool, most=shares["/".join(each.key)]))
-            if each.server.spec.gpus
+            replace(each, pool=replace(each.pool, most=share.pods, most_of=share.scope))
+            if each.server.spec.gpus and not limits.keys().isdisjoint((each.key[0], EVERYWHERE))
             else each
             for each in servers
+            for share in (shares["/".join(each.key)],)
         ]
 
     async def _decide(
@@ -225,7 +227,7 @@ class Scaler:
 
 
 def _claim(server: _Server) -> Claim:
-    """Return what a server asks of the limit of GPUs; one that is only advised has what it has."""
+    """Return what a server asks of the limits of GPUs; one that is only advised has what it has."""
     spec, now = server.spec, server.pool.desired
     need = now if server.followed.need is None else server.followed.need
     bounded = max(spec.min_replicas, min(spec.max_replicas, need))
@@ -235,4 +237,5 @@ def _claim(server: _Server) -> Claim:
         least=spec.min_replicas if server.acting else now,
         need=bounded if server.acting else now,
         priority=spec.priority,
+        namespace=server.key[0],
     )

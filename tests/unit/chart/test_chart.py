@@ -82,6 +82,8 @@ def test_every_value_is_explained_and_described_by_the_schema() -> None:
         ({"resyncSeconds": 0}, "resyncSeconds"),
         ({"autoscaling": {"intervalSeconds": 0}}, "intervalSeconds"),
         ({"autoscaling": {"maxGPUs": -1}}, "maxGPUs"),
+        ({"autoscaling": {"namespaceMaxGPUs": {"team-a": 0}}}, "namespaceMaxGPUs"),
+        ({"autoscaling": {"namespaceMaxGPUs": {"team a": 1}}}, "team a"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
         ({"image": {"tag": 1.0}}, "tag"),
         ({"imagePullSecrets": ["registry"]}, "imagePullSecrets"),
@@ -193,7 +195,12 @@ def test_values_reach_the_operator() -> None:
         serverImage="registry.example/tritonserver:1",
         watchNamespaces=["team-a", "team-b"],
         resyncSeconds=7.5,
-        autoscaling={"intervalSeconds": 10, "scrapeDeadlineSeconds": 1.5, "maxGPUs": 16},
+        autoscaling={
+            "intervalSeconds": 10,
+            "scrapeDeadlineSeconds": 1.5,
+            "maxGPUs": 16,
+            "namespaceMaxGPUs": {"team-a": 8, "team-b": 12},
+        },
     )
     wanted = Settings(
         server_image="registry.example/tritonserver:1",
@@ -204,6 +211,7 @@ def test_values_reach_the_operator() -> None:
         autoscaling_interval_seconds=10,
         scrape_deadline_seconds=1.5,
         max_gpus=16,
+        namespace_max_gpus={"team-a": 8, "team-b": 12},
     )
     for kind in ("Deployment", "Job"):
         workload = only(kind, objects)

@@ -214,6 +214,24 @@ async def test_a_limit_of_gpus_is_shared(world: World) -> None:
     assert (live(world, "first"), live(world, "second")) == (3, 1)
 
 
+async def test_a_limit_of_the_namespace_holds_beside_that_of_all(world: World) -> None:
+    operator = Operator(world, max_gpus=6, namespace_max_gpus={"team": 3, "other": 1})
+    for server, gpus in (("first", 1), ("second", 1), ("third", 0)):
+        world.server(server, gpus=gpus, autoscaling=BOUNDS)
+        world.model(f"model-of-{server}", serverRef={"name": server})
+        world.load.arrivals[server] = 80.0
+    await operator.run(seconds=120)
+
+    assert live(world, "first") + live(world, "second") == 3
+    assert live(world, "third") == 8
+    limited = {
+        each.type: each.message
+        for server in ("first", "second")
+        for each in world.server_status(server).conditions
+    }
+    assert "raise namespaceMaxGPUs of team" in limited["ScalingLimited"]
+
+
 async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator: Operator) -> None:
     await operator.run(seconds=WINDOW)
     serving.load.arrivals["vision"] = 25.0
