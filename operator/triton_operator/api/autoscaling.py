@@ -134,7 +134,7 @@ class AutoscalingStatus(Observed):
     pending: float | None = None
     """Requests that wait now, over all pods."""
     startup_seconds: float | None = None
-    """How long new pods take to become ready."""
+    """How long new pods take to become ready, as measured."""
     window_seconds: int | None = None
     """How long fewer pods must have sufficed before pods are taken away."""
     pods_answering: str = ""

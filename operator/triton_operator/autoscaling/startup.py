@@ -9,6 +9,13 @@ DEFAULT_SECONDS = 60.0
 _MOST_SECONDS = 1800.0
 _PODS = 9
 """How many of the latest pods are looked at."""
+_LONG_AGO = ""
+"""The uid of no pod."""
+
+
+def recall_startups(told: float | None) -> dict[str, float]:
+    """Return what is known after a restart: what was told last, as if of one pod of long ago."""
+    return {} if told is None else {_LONG_AGO: told}
 
 
 def measure_startups(pods: Iterable[Pod], known: Mapping[str, float]) -> dict[str, float]:
@@ -29,7 +36,10 @@ def measure_startups(pods: Iterable[Pod], known: Mapping[str, float]) -> dict[st
 
 
 def estimate_startup(known: Mapping[str, float]) -> float:
-    """Return the seconds that the next pod will take: the median, as one odd pod is no news."""
+    """Return the seconds that the next pod will take: the median, as one odd pod is no news.
+
+    A default where no pod was seen to start.
+    """
     latest = list(known.values())[-_PODS:]
     if not latest:
         return DEFAULT_SECONDS

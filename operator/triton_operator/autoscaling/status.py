@@ -11,10 +11,11 @@ SHOWN_MODELS = 20
 
 
 def build_status(
-    decision: Decision, previous: AutoscalingStatus | None, startup: float, time: datetime
+    decision: Decision, previous: AutoscalingStatus | None, startup: float | None, time: datetime
 ) -> AutoscalingStatus:
     """Return the status after a decision; ``previous`` holds those before it.
 
+    ``startup`` is the measured start-up time of pods, in seconds; None before it was measured.
     Numbers are rounded to what a person reads, so that a steady load leaves the status as it is.
     """
     decisions = previous.decisions if previous is not None else ()
@@ -37,7 +38,7 @@ def build_status(
         ),
         utilization=round(max((each.signals.utilization for each in needs), default=0.0), 2),
         pending=sum(each.signals.pending for each in needs),
-        startup_seconds=round(startup),
+        startup_seconds=None if startup is None else round(startup),
         window_seconds=_window(needs),
         pods_answering=f"{decision.answering}/{decision.ready}",
         hold=decision.hold,

@@ -17,7 +17,7 @@ from triton_operator.autoscaling.idleness import order_by_idleness
 from triton_operator.autoscaling.samples import PodSample
 from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
 from triton_operator.autoscaling.sharing import EVERYWHERE, Claim, share_gpus
-from triton_operator.autoscaling.startup import estimate_startup, measure_startups
+from triton_operator.autoscaling.startup import estimate_startup, measure_startups, recall_startups
 from triton_operator.autoscaling.status import build_status
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import Pod, Served, ServerRecord, Workload
@@ -104,7 +104,12 @@ class Scaler:
         answers = {pod: each for pod, each in served.items() if each is not None}
         known = self._followed.get(key)
         if known is None or known.uid != record.meta.uid:
-            known = self._followed[key] = _Followed(record.meta.uid, answers)
+            told = record.status.autoscaling
+            known = self._followed[key] = _Followed(
+                record.meta.uid,
+                answers,
+                startups=recall_startups(told.startup_seconds if told is not None else None),
+            )
         known.served = answers
         if not acting:
             known.scaling = replace(known.scaling, desired=None, limit="", idle=())
@@ -208,7 +213,8 @@ class Scaler:
     def _tell(self, server: _Server, decision: Decision, idle: tuple[str, ...], at: float) -> None:
         """Keep what was decided for the next pass; wake the server if that is news."""
         followed, before = server.followed, server.followed.scaling
-        status = build_status(decision, server.told, server.pool.startup_seconds, self._now())
+        measured = server.pool.startup_seconds if followed.startups else None
+        status = build_status(decision, server.told, measured, self._now())
         limit = decision.limit if server.acting else ""
         changed = decision.desired != decision.previous
         first = followed.told_at is None and bool(decision.needs)

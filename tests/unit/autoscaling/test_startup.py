@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from triton_operator.autoscaling.startup import estimate_startup, measure_startups
+from triton_operator.autoscaling.startup import estimate_startup, measure_startups, recall_startups
 from triton_operator.observed import Pod
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,3 +40,18 @@ def test_pods_that_are_gone_are_remembered_but_not_for_ever() -> None:
         known = measure_startups([pod(str(number), 20 + number)], known)
     assert len(known) < 15
     assert estimate_startup(known) > 40
+
+
+def test_what_was_told_last_is_known_after_a_restart() -> None:
+    assert estimate_startup(measure_startups([], recall_startups(25.0))) == 25
+    assert estimate_startup(recall_startups(None)) == 60
+
+
+def test_what_was_told_last_is_outweighed_by_what_is_seen_since() -> None:
+    known = measure_startups([pod("odd", 300)], recall_startups(25.0))
+    assert estimate_startup(known) == 25
+
+    for number in range(12):
+        known = measure_startups([pod(str(number), 90)], known)
+    assert estimate_startup(known) == 90
+    assert 25.0 not in known.values()

@@ -27,6 +27,12 @@ def test_the_status_has_every_number_with_its_unit() -> None:
     assert model["arrivalsPerSecond"] == 36
 
 
+def test_a_start_up_time_that_nobody_measured_is_not_told() -> None:
+    status = build_status(Plant(spec()).run(36, 10), None, None, START).manifest()
+
+    assert "startupSeconds" not in status
+
+
 def test_only_changes_are_kept_and_the_last_five_of_them() -> None:
     plant = Plant(spec())
     status: AutoscalingStatus | None = None

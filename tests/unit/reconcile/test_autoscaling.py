@@ -140,6 +140,25 @@ async def test_a_restarted_operator_keeps_the_number_and_the_decisions(
     assert scaled(serving) == told
 
 
+async def test_a_restarted_operator_knows_how_long_pods_start(
+    serving: World, operator: Operator
+) -> None:
+    await operator.run(seconds=WINDOW)
+    body = serving.get(names.KIND_SERVER, "vision")
+    assert body is not None
+    # The one pod that is there started slowly; most of those before it did not.
+    assert body["status"]["autoscaling"]["startupSeconds"] > 1
+    body["status"]["autoscaling"]["startupSeconds"] = 1
+    operator.restart()
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=20)
+
+    status = serving.server_status("vision").autoscaling
+    assert status is not None
+    assert status.startup_seconds == 1
+    assert status.models[0].arrivals_per_second == pytest.approx(25, rel=0.2)
+
+
 async def test_the_number_changes_hands_without_a_jump(world: World, operator: Operator) -> None:
     world.server("vision", replicas=3)
     world.model("resnet", serverRef={"name": "vision"})
