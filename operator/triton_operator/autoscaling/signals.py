@@ -5,8 +5,8 @@ Every difference is taken within one series of one pod: a counter that fell has 
 counted. Rates are per pod and then added up, so that a pod which missed a scrape is not lost.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from triton_operator.autoscaling.samples import Batches, Counters, ModelShape, PodSample
@@ -56,9 +56,12 @@ class Signals:
 
 
 @dataclass(slots=True)
-class _Sum:
-    """Signals in the making."""
+class _Pod:
+    """One model on one pod, between two scrapes."""
 
+    uid: str
+    seconds: float
+    """0 where there is no earlier sample: then only ``pending`` is known."""
     success: float = 0.0
     failed: float = 0.0
     executed: float = 0.0
@@ -67,6 +70,9 @@ class _Sum:
     queue_us: float = 0.0
     pending: float = 0.0
     growth: float = 0.0
+    busy: float = 0.0
+    """Time that instances were busy, in seconds."""
+    batches: tuple[Batches, ...] = ()
 
 
 def measure(
@@ -78,29 +84,30 @@ def measure(
 
     A pod without an earlier sample only adds to ``pending``: its counters' age is not known.
     """
-    totals: dict[str, _Total] = {}
+    pods: dict[str, list[_Pod]] = {}
     for sample in now:
         old = before.get(sample.uid)
         restarted = old is None or old.started != sample.started
-        seconds = sample.at - old.at if old is not None else 0.0
-        pod: dict[str, _Sum] = {}
+        seconds = max(0.0, sample.at - old.at) if old is not None else 0.0
+        found: dict[str, _Pod] = {}
         for key, counters in sample.series.items():
-            each = pod.get(key.model)
-            if each is None:
-                each = pod[key.model] = _Sum()
+            pod = found.get(key.model)
+            if pod is None:
+                pod = found[key.model] = _Pod(sample.uid, seconds)
             earlier = None if old is None or restarted else old.series.get(key)
-            _add(each, counters, earlier)
-        for model, each in pod.items():
-            total = totals.get(model)
-            if total is None:
-                total = totals[model] = _Total(shapes.get(model, ModelShape()))
-            known = old is not None and seconds > 0
-            batches = _batches(sample, None if restarted else old, model) if known else ()
-            total.add(sample.uid, each, seconds if known else 0.0, batches)
-    return {model: total.signals() for model, total in totals.items()}
+            _add(pod, counters, earlier)
+        for model, pod in found.items():
+            if seconds > 0:
+                pod.batches = _batches(sample, None if restarted else old, model)
+                _find_busy(pod)
+            pods.setdefault(model, []).append(pod)
+    return {
+        model: _combine(each, shapes.get(model, ModelShape()).instances)
+        for model, each in pods.items()
+    }
 
 
-def _add(total: _Sum, now: Counters, old: Counters | None) -> None:
+def _add(pod: _Pod, now: Counters, old: Counters | None) -> None:
     """Add the increase of one series; ``old`` is None for one that began after the last scrape."""
     earlier = old if old is not None else _NOTHING
     success = now.success - earlier.success
@@ -116,17 +123,17 @@ def _add(total: _Sum, now: Counters, old: Counters | None) -> None:
         executions = _increase(now.executions, earlier.executions)
         compute_us = _increase(now.compute_us, earlier.compute_us)
         queue_us = _increase(now.queue_us, earlier.queue_us)
-    total.success += success
-    total.executed += inferences if inferences < success else success
-    total.executions += executions
-    total.compute_us += compute_us
-    total.queue_us += queue_us
+    pod.success += success
+    pod.executed += inferences if inferences < success else success
+    pod.executions += executions
+    pod.compute_us += compute_us
+    pod.queue_us += queue_us
     for reason, count in now.failures.items():
-        total.failed += _increase(count, earlier.failures.get(reason, 0.0))
+        pod.failed += _increase(count, earlier.failures.get(reason, 0.0))
     pending = now.pending if 0 <= now.pending < inf else 0.0
     before = earlier.pending if 0 <= earlier.pending < inf else 0.0
-    total.pending += pending
-    total.growth += pending - before
+    pod.pending += pending
+    pod.growth += pending - before
 
 
 _NOTHING = Counters(success=0, inferences=0, executions=0, compute_us=0, queue_us=0, pending=0)
@@ -154,72 +161,43 @@ def _batches(sample: PodSample, old: PodSample | None, model: str) -> tuple[Batc
     )
 
 
-@dataclass(slots=True)
-class _Total:
-    """The sum over pods of one model, in the making; the fields are those of ``Signals``."""
+def _find_busy(pod: _Pod) -> None:
+    """Set how long instances were busy and with how many requests: as exactly as is told."""
+    executed = sum(each.size * each.executions for each in pod.batches)
+    if executed > 0:
+        pod.executed = executed
+        pod.busy = sum(each.busy_ns for each in pod.batches) / 1e9
+    else:
+        # The counter adds a batch's time for each of its requests.
+        share = min(1.0, pod.executions / pod.executed) if pod.executed > 0 else 0.0
+        pod.busy = pod.compute_us / 1e6 * share
 
-    shape: ModelShape
-    seconds: float = 0.0
-    arrivals: float = 0.0
-    completions: float = 0.0
-    failures: float = 0.0
-    pending: float = 0.0
-    finished: float = 0.0
-    waited: float = 0.0
-    executed: float = 0.0
-    busy: float = 0.0
-    utilization: float = 0.0
-    fullest: float = 0.0
-    pods: int = 0
-    batches: dict[int, list[float]] = field(default_factory=dict)
-    stuck: list[str] = field(default_factory=list)
 
-    def add(self, uid: str, pod: _Sum, seconds: float, batches: tuple[Batches, ...]) -> None:
-        """Add one pod; one without an earlier sample has 0 seconds."""
-        self.pending += pod.pending
-        self.fullest = max(self.fullest, pod.pending / self.shape.instances)
-        if seconds <= 0:
-            return
-        self.pods += 1
-        executed = sum(each.size * each.executions for each in batches)
-        if executed > 0:
-            busy = sum(each.busy_ns for each in batches) / 1e9
-        else:
-            # The counter adds a batch's time for each of its requests.
-            executed = pod.executed
-            share = min(1.0, pod.executions / executed) if executed > 0 else 0.0
-            busy = pod.compute_us / 1e6 * share
-        self.seconds = max(self.seconds, seconds)
-        self.finished += pod.success
-        self.waited += pod.queue_us / 1e6
-        self.executed += executed
-        self.busy += busy
-        self.utilization += busy / seconds / self.shape.instances
-        self.arrivals += (pod.success + pod.failed + pod.growth) / seconds
-        self.completions += pod.success / seconds
-        self.failures += pod.failed / seconds
-        for each in batches:
-            if each.executions > 0:
-                entry = self.batches.setdefault(each.size, [0.0, 0.0])
-                entry[0] += each.executions
-                entry[1] += each.busy_ns
-        if pod.pending > 0 and pod.success == 0 and pod.failed == 0:
-            self.stuck.append(uid)
-
-    def signals(self) -> Signals:
-        return Signals(
-            seconds=self.seconds,
-            arrivals=max(0.0, self.arrivals),
-            completions=self.completions,
-            failures=self.failures,
-            pending=self.pending,
-            finished=self.finished,
-            waited=self.waited,
-            executed=self.executed,
-            busy=self.busy,
-            utilization=min(1.0, self.utilization / self.pods) if self.pods else 0.0,
-            fullest=self.fullest,
-            batches=tuple(Batches(size, *entry) for size, entry in sorted(self.batches.items())),
-            pods=self.pods,
-            stuck=frozenset(self.stuck),
-        )
+def _combine(pods: Sequence[_Pod], instances: int) -> Signals:
+    """Return the sum over all pods of one model, with so many instances on each."""
+    known = [pod for pod in pods if pod.seconds > 0]
+    arrivals = sum((pod.success + pod.failed + pod.growth) / pod.seconds for pod in known)
+    busy_instances = sum(pod.busy / pod.seconds for pod in known)
+    sizes: dict[int, list[float]] = {}
+    for each in (each for pod in known for each in pod.batches if each.executions > 0):
+        entry = sizes.setdefault(each.size, [0.0, 0.0])
+        entry[0] += each.executions
+        entry[1] += each.busy_ns
+    return Signals(
+        seconds=max((pod.seconds for pod in known), default=0.0),
+        arrivals=max(0.0, arrivals),
+        completions=sum(pod.success / pod.seconds for pod in known),
+        failures=sum(pod.failed / pod.seconds for pod in known),
+        pending=sum(pod.pending for pod in pods),
+        finished=sum(pod.success for pod in known),
+        waited=sum(pod.queue_us for pod in known) / 1e6,
+        executed=sum(pod.executed for pod in known),
+        busy=sum(pod.busy for pod in known),
+        utilization=min(1.0, busy_instances / instances / len(known)) if known else 0.0,
+        fullest=max(pod.pending for pod in pods) / instances,
+        batches=tuple(Batches(size, *entry) for size, entry in sorted(sizes.items())),
+        pods=len(known),
+        stuck=frozenset(
+            pod.uid for pod in known if pod.pending > 0 and pod.success == 0 and pod.failed == 0
+        ),
+    )
