@@ -44,7 +44,7 @@ class Settings:
         Raises
         ------
         ValueError
-            A number is not a number, or a JSON object none.
+            A number is not a number, or JSON cannot be read.
 
         """
         found = {

@@ -7,6 +7,7 @@ import pytest
 
 from triton_operator import names
 from triton_operator.observed import (
+    Autoscaler,
     ModelRecord,
     Pod,
     ServedModel,
@@ -164,6 +165,31 @@ def test_a_deployment() -> None:
     assert Workload.parse({"metadata": {}}).desired == 1
 
 
+@pytest.mark.parametrize(
+    ("target", "server", "on_deployment"),
+    [
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "name": "vision"}, "vision", True),
+        ({"apiVersion": names.API_VERSION, "kind": "TritonServer", "name": "a"}, "a", False),
+        ({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "vision"}, "", False),
+        ({"apiVersion": "other/v1", "kind": "TritonServer", "name": "vision"}, "", False),
+        ({"kind": "Deployment", "name": "vision"}, "", False),
+        (None, "", False),
+    ],
+)
+def test_what_an_autoscaler_is_pointed_at(
+    target: dict[str, str] | None, server: str, on_deployment: bool
+) -> None:
+    body = {"metadata": {"name": "hpa"}, "spec": {"scaleTargetRef": target}}
+    found = Autoscaler.parse(body)
+    assert (found.server, found.on_deployment, found.maker) == (server, on_deployment, "")
+
+
+def test_who_made_an_autoscaler() -> None:
+    owner = {"kind": "ScaledObject", "name": "vision", "controller": True}
+    body = {"metadata": {"name": "keda-hpa-vision", "ownerReferences": [owner]}}
+    assert Autoscaler.parse(body).maker == "ScaledObject vision"
+
+
 def test_what_the_pods_of_a_deployment_may_start_from() -> None:
     plain = Workload.parse({"metadata": {}})
     assert (plain.repository, plain.repositories) == ("links", {"links"})
@@ -250,6 +276,7 @@ def test_settings_come_from_the_environment() -> None:
         "TRITON_OPERATOR_NAMESPACES": "a, b  c,",
         "TRITON_OPERATOR_RESYNC_SECONDS": "5.5",
         "TRITON_OPERATOR_PROBE_PORT": "9090",
+        "TRITON_OPERATOR_NAMESPACE_MAX_GPUS": '{"a": 8}',
         "TRITON_OPERATOR_SERVER_IMAGE": "triton:1",
         "TRITON_OPERATOR_SYNC_IMAGE": "",
         "OTHER": "x",
@@ -258,6 +285,7 @@ def test_settings_come_from_the_environment() -> None:
 
     assert found.namespaces == ("a", "b", "c")
     assert (found.resync_seconds, found.probe_port) == (5.5, 9090)
+    assert found.namespace_max_gpus == {"a": 8}
     assert (found.server_image, found.sync_image) == ("triton:1", Settings().sync_image)
     assert Settings.from_environment({}) == Settings()
     with pytest.raises(ValueError, match="could not convert"):
