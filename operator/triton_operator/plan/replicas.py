@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from triton_operator.api.autoscaling import AutoscalingStatus
-from triton_operator.api.server import TritonServer
+from triton_operator.api.server import TritonServer, TritonServerSpec
 from triton_operator.observed import Autoscaler, Pod, Workload
 
 
@@ -57,24 +57,27 @@ def carries_out(server: TritonServer, autoscalers: Iterable[Autoscaler]) -> bool
 
 def explain_rivals(server: TritonServer, autoscalers: Iterable[Autoscaler]) -> str:
     """Say whose autoscaler contradicts the spec of a server, and the mend; empty if none does."""
-    spec = server.spec
-    for each in sorted(autoscalers, key=lambda each: (not each.on_deployment, each.name)):
-        who = f"HorizontalPodAutoscaler {each.name}" + (f" of {each.maker}" if each.maker else "")
-        if each.on_deployment and spec.replicas is not None:
-            return (
-                f"{who} sets the replicas of the Deployment, so replicas of the spec does nothing:"
-                " delete it, or point it at this TritonServer"
-            )
-        if each.on_deployment and spec.autoscaling is not None:
-            if spec.autoscaling.mode == "Active":
-                return (
-                    f"{who} sets the replicas of the Deployment, so what autoscaling decides is"
-                    " only told: delete it, or take autoscaling out of the spec"
-                )
-        elif not each.on_deployment and spec.replicas is None:
-            # Its numbers are written into replicas, which are not there or not allowed.
-            held = "" if spec.autoscaling is None else " in place of autoscaling"
-            return f"{who} can do nothing: delete it, or set replicas{held} for it to begin with"
+    ordered = sorted(autoscalers, key=lambda each: (not each.on_deployment, each.name))
+    return next(filter(None, (_explain_rival(server.spec, each) for each in ordered)), "")
+
+
+def _explain_rival(spec: TritonServerSpec, rival: Autoscaler) -> str:
+    who = f"HorizontalPodAutoscaler {rival.name}" + (f" of {rival.maker}" if rival.maker else "")
+    if not rival.on_deployment:
+        if spec.replicas is not None:
+            return ""  # It writes them, as it should.
+        held = "" if spec.autoscaling is None else " in place of autoscaling"
+        return f"{who} can do nothing: delete it, or set replicas{held} for it to begin with"
+    if spec.replicas is not None:
+        return (
+            f"{who} sets the replicas of the Deployment, so replicas of the spec does nothing:"
+            " delete it, or point it at this TritonServer"
+        )
+    if spec.autoscaling is not None and spec.autoscaling.mode == "Active":
+        return (
+            f"{who} sets the replicas of the Deployment, so what autoscaling decides is only told:"
+            " delete it, or take autoscaling out of the spec"
+        )
     return ""
 
 
