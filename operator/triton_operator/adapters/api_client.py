@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "Deployment": Kind("apps/v1", "deployments"),
     "Event": Kind("events.k8s.io/v1", "events"),
     "Job": Kind("batch/v1", "jobs"),
+    "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
     "Secret": Kind("v1", "secrets"),

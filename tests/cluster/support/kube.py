@@ -26,6 +26,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "Job": ("batch/v1", "jobs"),
     "LimitRange": ("v1", "limitranges"),
     "Namespace": ("v1", "namespaces"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
     "Node": ("v1", "nodes"),
     "PersistentVolume": ("v1", "persistentvolumes"),
     "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
