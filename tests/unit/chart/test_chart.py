@@ -48,10 +48,7 @@ def objects() -> list[Manifest]:
     return render()
 
 
-EVERYTHING: dict[str, Any] = {
-    "networkPolicy": {"enabled": True},
-    "podDisruptionBudget": {"enabled": True},
-}
+EVERYTHING: dict[str, Any] = {"networkPolicy": {"enabled": True}}
 WORKLOADS = ("Deployment", "Job", "Pod")
 """The operator, the hook before the uninstall, and the test."""
 
@@ -150,7 +147,6 @@ def test_no_part_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"servers": {"networkPolicy": {"clients": [{"team": "a"}]}}}, "team"),
         ({"servers": {"networkPolicy": {"clients": [{}]}}}, "clients"),
         ({"extraEnv": [{"name": "TRITON_OPERATOR_NAMESPACES", "value": "a"}]}, "extraEnv"),
-        ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "maxUnavailable"),
         ({"networkPolicy": {"apiServerPorts": []}}, "apiServerPorts"),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "apiServerCIDRs"),
         ({"revisionHistoryLimit": -1}, "revisionHistoryLimit"),
@@ -369,20 +365,8 @@ def test_common_labels_are_on_all_objects_and_undo_none() -> None:
     assert selector == only("Deployment", list(before.values()))["spec"]["selector"]
 
 
-def test_nothing_optional_is_there_unasked(objects: list[Manifest]) -> None:
-    kinds = {each["kind"] for each in objects}
-    assert not kinds & {"NetworkPolicy", "PodDisruptionBudget"}
-    assert {each["kind"] for each in render(**EVERYTHING)} - kinds == {
-        "NetworkPolicy",
-        "PodDisruptionBudget",
-    }
-
-
-def test_a_disruption_budget_is_about_the_operator() -> None:
-    objects = render(podDisruptionBudget={"enabled": True, "maxUnavailable": "50%"})
-    budget = only("PodDisruptionBudget", objects)["spec"]
-    assert budget["maxUnavailable"] == "50%"
-    assert budget["selector"] == only("Deployment", objects)["spec"]["selector"]
+def test_no_network_policy_is_there_unasked(objects: list[Manifest]) -> None:
+    assert "NetworkPolicy" not in {each["kind"] for each in objects}
 
 
 # ---- the network --------------------------------------------------------------------------
@@ -402,8 +386,8 @@ def test_the_network_policy_is_about_all_pods_of_the_release() -> None:
         assert metadata["labels"].items() >= selected.items()
 
 
-def test_probes_come_in_and_nothing_else() -> None:
-    assert network_policy()["ingress"] == [{"ports": [{"port": "probes"}]}]
+def test_probes_and_who_reads_metrics_come_in_and_nothing_else() -> None:
+    assert network_policy()["ingress"] == [{"ports": [{"port": "probes"}, {"port": "metrics"}]}]
 
 
 def test_names_the_api_server_and_servers_can_be_reached(objects: list[Manifest]) -> None:
