@@ -133,7 +133,7 @@ def test_an_upgrade_disturbs_no_request_and_brings_new_fields(
     assert NEW_FIELD in live_fields(strict.kube)
     strict.patch("TritonServer", "guest", {NEW_FIELD: 1})
     assert strict.live("TritonServer", "guest")["spec"][NEW_FIELD] == 1
-    strict.wait_ready("on-guest", "later", seconds=90)
+    strict.wait_condition("TritonServer", "guest", "Ready", "True", seconds=90)
 
 
 def test_helm_test_finds_that_it_works_and_leaves_nothing(operator: Installation) -> None:
@@ -156,7 +156,7 @@ def test_helm_test_finds_an_operator_that_does_not_run(operator: Installation) -
 
 
 def test_users_with_the_role_edit_may_write_models_and_with_view_only_read(strict: World) -> None:
-    def may(role: str, verb: str, what: str) -> bool:
+    def may(role: str, *asked: str) -> bool:
         group = f"{role}ors"
         binding = {
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -172,13 +172,13 @@ def test_users_with_the_role_edit_may_write_models_and_with_view_only_read(stric
         applied = kubectl("apply", "-f", "-", stdin=binding)
         assert applied.returncode == 0, applied.stderr
         who = ("--as", "somebody", "--as-group", group, "-n", strict.namespace)
-        return kubectl("auth", "can-i", verb, what, *who).stdout.strip() == "yes"
+        return kubectl("auth", "can-i", *asked, *who).stdout.strip() == "yes"
 
     wait_for("the roles are aggregated", lambda: may("view", "list", "tritonmodels"), 30)
     assert may("edit", "create", "tritonmodels")
-    assert may("edit", "patch", "tritonservers/scale")
+    assert may("edit", "patch", "tritonservers", "--subresource=scale")
     assert not may("view", "create", "tritonmodels")
-    assert not may("edit", "patch", "tritonmodels/status")
+    assert not may("edit", "patch", "tritonmodels", "--subresource=status")
 
 
 def test_the_uninstall_leaves_the_crds_and_what_serves_and_nothing_else(

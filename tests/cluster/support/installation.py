@@ -15,6 +15,8 @@ SELECTOR = "app.kubernetes.io/component=operator"
 CHART = Path(__file__).parents[3] / "charts" / "triton-operator"
 VALUES = Path(__file__).parents[1] / "values.yaml"
 
+_OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+
 
 @dataclass(frozen=True)
 class Installation:
@@ -57,20 +59,13 @@ class Installation:
         )
 
     def leftovers(self) -> list[str]:
-        """Return what there is of the release, of all kinds in all namespaces."""
-        kinds = run("kubectl", "api-resources", "--verbs=list", "--output=name").split()
-        selectors = (
-            f"app.kubernetes.io/instance={self.release}",
-            f"owner=helm,name={self.release}",
-        )
-        return [
-            line
-            for selector in selectors
-            for line in run(
-                *("kubectl", "get", ",".join(kinds), "--all-namespaces", "--output=name"),
-                *("--ignore-not-found", f"--selector={selector}"),
-            ).splitlines()
-        ]
+        """Return what there is of the release in the cluster, and anything in its namespace."""
+        labelled = f"--selector=app.kubernetes.io/instance={self.release}"
+        found = {
+            *_names(_kinds(), "--all-namespaces", labelled),
+            *_names(_kinds("--namespaced=true"), "--namespace", self.namespace),
+        }
+        return sorted(each for each in found - _OF_EVERY_NAMESPACE if not each.startswith("event"))
 
     def pods(self) -> list[str]:
         bodies = self.kube.all("Pod", self.namespace, SELECTOR)
@@ -108,3 +103,13 @@ class Installation:
             )
 
         wait_for("the operator is ready", ready, seconds, seen=self.pods)
+
+
+def _kinds(*which: str) -> str:
+    """Return all kinds but ours, which may be on their way out."""
+    found = run("kubectl", "api-resources", "--verbs=list", "--output=name", *which).split()
+    return ",".join(each for each in found if not each.endswith(".triton-operator.io"))
+
+
+def _names(kinds: str, *where: str) -> list[str]:
+    return run("kubectl", "get", kinds, "--output=name", "--ignore-not-found", *where).splitlines()
