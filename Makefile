@@ -11,7 +11,7 @@ PYTHON := $(VENV)/bin/python
 # The programs that the test cluster brings (kubectl, helm), and its kubeconfig.
 WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
 
-.PHONY: help venv demo demo-down test test-unit test-cluster check format crds bench-autoscaling clean
+.PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart bench-autoscaling clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ format: venv ## Format the code
 crds: venv ## Write crds/ and the chart's copy from the models in operator/triton_operator/api
 	@$(PYTHON) -m triton_operator.api.crd crds
 	@rm -f charts/triton-operator/files/crds/*.yaml && cp crds/*.yaml charts/triton-operator/files/crds/
+
+chart: crds ## Write what the chart holds of other files: CRDs, its values' descriptions and table
+	@$(PYTHON) -m tests.chart_values
 
 clean: ## Remove what can be made again, but no cluster
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -8,9 +8,38 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 PREFIX = "TRITON_OPERATOR_"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAccess:
+    """Who may connect to the pods of servers: each a peer of a NetworkPolicy."""
+
+    operator: tuple[Mapping[str, Any], ...]
+    """The operator's own pods."""
+    clients: tuple[Mapping[str, Any], ...] = ()
+    """Who sends requests; empty for everybody."""
+    scrapers: tuple[Mapping[str, Any], ...] = ()
+    """Who reads metrics, beside the operator."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a JSON object with these fields, each a list.
+
+        Raises
+        ------
+        ValueError
+            It is no such object.
+
+        """
+        found = json.loads(text)
+        if not isinstance(found, dict) or not set(cls.__dataclass_fields__) >= set(found):
+            raise ValueError(
+                f"{PREFIX}SERVER_ACCESS: not an object of {[*cls.__dataclass_fields__]}"
+            )
+        return cls(**{name: tuple(peers) for name, peers in found.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +51,10 @@ class Settings:
     sync_image: str = "triton-operator:0.1.0"
     """The image of sync Jobs: the operator's own."""
     sync_image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """The Secrets of servers that name none, for their images and those of their sync Jobs."""
+    server_access: ServerAccess | None = None
+    """Who may connect to the pods of servers; None for no NetworkPolicy."""
     namespaces: tuple[str, ...] = ()
     """The namespaces to watch; empty for all of them."""
     resync_seconds: float = 60.0
@@ -34,6 +67,8 @@ class Settings:
     """GPUs that all servers with ``autoscaling`` may have together; 0 for no such limit."""
     namespace_max_gpus: Mapping[str, int] = field(default_factory=dict)
     """The same for those of single namespaces; in the environment a JSON object."""
+    log_level: str = "info"
+    """What is logged: ``debug``, ``info`` or ``warning``."""
     probe_port: int = 8080
     """Where the operator's own liveness and metrics are served."""
 
@@ -44,7 +79,7 @@ class Settings:
         Raises
         ------
         ValueError
-            A number is not a number, or JSON cannot be read.
+            A number is not a number, or an object no object.
 
         """
         found = {
@@ -53,10 +88,11 @@ class Settings:
             if environment.get(PREFIX + name.upper())
         }
         values: dict[str, object] = dict(found)
-        if "namespaces" in found:
-            values["namespaces"] = tuple(
-                filter(None, found["namespaces"].replace(",", " ").split())
-            )
+        for name in ("namespaces", "image_pull_secrets"):
+            if name in found:
+                values[name] = tuple(filter(None, found[name].replace(",", " ").split()))
+        if "server_access" in found:
+            values["server_access"] = ServerAccess.from_json(found["server_access"])
         for name in ("resync_seconds", "autoscaling_interval_seconds", "scrape_deadline_seconds"):
             if name in found:
                 values[name] = float(found[name])

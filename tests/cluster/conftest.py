@@ -17,7 +17,7 @@ from tests.cluster.support.kube import Kube, proxy
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World
 
-_LAST = ("test_uninstall",)
+_LAST = ("test_chart", "test_rights", "test_uninstall")
 """Modules that take the operator away from all others."""
 
 

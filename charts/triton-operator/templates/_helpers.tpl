@@ -27,18 +27,23 @@
 {{- end }}
 
 {{- define "triton-operator.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: triton-operator
+{{- $ours := include "triton-operator.releaseLabels" . | fromYaml }}
+{{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- $_ := set $ours "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- $_ := set $ours "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ := set $ours "app.kubernetes.io/part-of" "triton-operator" }}
+{{- toYaml (merge $ours .Values.commonLabels) }}
+{{- end }}
+
+{{/* On all pods of a release, and on nothing else that runs. */}}
+{{- define "triton-operator.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "triton-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/* Which pods are the operator: not that of the Job that waits for their end. */}}
 {{- define "triton-operator.selector" -}}
-app.kubernetes.io/name: {{ include "triton-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "triton-operator.releaseLabels" . }}
 app.kubernetes.io/component: operator
 {{- end }}
 
@@ -46,6 +51,19 @@ app.kubernetes.io/component: operator
 - kind: ServiceAccount
   name: {{ include "triton-operator.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* Who may connect to the pods of servers, as the operator reads it. */}}
+{{- define "triton-operator.serverAccess" -}}
+clients: {{ toJson .Values.servers.networkPolicy.clients }}
+scrapers: {{ toJson .Values.servers.networkPolicy.scrapers }}
+operator:
+  - namespaceSelector:
+      matchLabels:
+        kubernetes.io/metadata.name: {{ .Release.Namespace }}
+    podSelector:
+      matchLabels:
+        {{- include "triton-operator.selector" . | nindent 8 }}
 {{- end }}
 
 {{/* What every pod of the operator has: identity, placement, hardening. */}}
@@ -71,15 +89,16 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.podSecurityContext }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 1000
-  runAsGroup: 1000
-  seccompProfile:
-    type: RuntimeDefault
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 volumes:
   - name: tmp
     emptyDir: {}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{/* What every container of the operator has: image, settings, hardening. */}}
@@ -111,16 +130,31 @@ env:
   - name: TRITON_OPERATOR_NAMESPACES
     value: {{ join "," . | quote }}
   {{- end }}
+  - name: TRITON_OPERATOR_LOG_LEVEL
+    value: {{ .Values.logLevel }}
+  {{- with .Values.servers.imagePullSecrets }}
+  - name: TRITON_OPERATOR_IMAGE_PULL_SECRETS
+    value: {{ range $index, $secret := . }}{{ if $index }},{{ end }}{{ $secret.name }}{{ end }}
+  {{- end }}
+  {{- if .Values.servers.networkPolicy.enabled }}
+  - name: TRITON_OPERATOR_SERVER_ACCESS
+    value: {{ include "triton-operator.serverAccess" . | fromYaml | toJson | quote }}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- with .Values.resources }}
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.securityContext }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: ["ALL"]
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}

@@ -23,6 +23,10 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
 - apiGroups: [""]
   resources: [services]
   verbs: [list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  # Watched also where none is wanted: one that was made before is then deleted.
+  resources: [networkpolicies]
+  verbs: [list, watch, delete{{ if .Values.servers.networkPolicy.enabled }}, create, patch{{ end }}]
 - apiGroups: [""]
   # Never deleted: claims go with their server, by Kubernetes' garbage collector. Claims of users are only looked at.
   resources: [persistentvolumeclaims]

@@ -48,6 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "Event": Kind("events.k8s.io/v1", "events"),
     AUTOSCALER: Kind("autoscaling/v2", "horizontalpodautoscalers"),
     "Job": Kind("batch/v1", "jobs"),
+    "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
     "Secret": Kind("v1", "secrets"),

@@ -1,4 +1,4 @@
-"""The command line: ``triton-operator run | sync | release | validate | render | import``.
+"""The command line: ``triton-operator run | sync | release | check | validate | …``.
 
 Every command imports what it needs when it is called. ``sync`` is started for every change of a
 model, so it comes before typer is even imported; it is listed in typer's help all the same.
@@ -61,6 +61,18 @@ def _run_typer() -> None:
         """Let go of all servers, so that none hangs in its deletion without an operator."""
         command = importlib.import_module("triton_operator.cli.release")
         sys.exit(command.run_release(deployment=deployment, seconds=timeout))
+
+    @app.command()
+    def check(
+        namespace: Annotated[str, typer.Option(help="Where the operator runs.")],
+        deployment: Annotated[str, typer.Option(help="The Deployment that runs it.")],
+        timeout: Annotated[
+            float, typer.Option(metavar="SECONDS", help="How long all of it may take.")
+        ] = 60.0,
+    ) -> None:
+        """Check that an installation works; what `helm test` runs."""
+        command = importlib.import_module("triton_operator.cli.check")
+        sys.exit(command.run_check(namespace=namespace, deployment=deployment, seconds=timeout))
 
     importlib.import_module("triton_operator.cli.offline_commands").register(app)
     app()

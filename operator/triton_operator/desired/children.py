@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.deployment import build_deployment
-from triton_operator.desired.metadata import Manifest
+from triton_operator.desired.metadata import ChildNames, Manifest
+from triton_operator.desired.network_policy import build_network_policy
 from triton_operator.desired.service import build_headless_service, build_service
 from triton_operator.repository.manifest import LINKS
+from triton_operator.settings import ServerAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,21 @@ class Children:
     deployment: Manifest
     service: Manifest
     headless_service: Manifest | None
+    network_policy: Manifest | None
 
     def manifests(self) -> tuple[Manifest, ...]:
         """Return the objects that should exist, what others need first."""
-        ordered = (self.service, self.headless_service, self.deployment)
+        ordered = (self.service, self.headless_service, self.network_policy, self.deployment)
         return tuple(child for child in ordered if child is not None)
+
+    def unwanted(self) -> tuple[tuple[str, str], ...]:
+        """Return kind and name of the objects that should not exist."""
+        child = ChildNames(self.deployment["metadata"]["name"])
+        optional = (
+            ("Service", child.headless_service, self.headless_service),
+            ("NetworkPolicy", child.network_policy, self.network_policy),
+        )
+        return tuple((kind, name) for kind, name, wanted in optional if wanted is None)
 
 
 def build_children(
@@ -38,6 +50,7 @@ def build_children(
     one_node: bool = False,
     repository: str = LINKS,
     startable: Iterable[str] = (),
+    access: ServerAccess | None = None,
 ) -> Children:
     """Return the children of a server that serve its models."""
     return Children(
@@ -53,4 +66,5 @@ def build_children(
         ),
         service=build_service(server),
         headless_service=build_headless_service(server),
+        network_policy=build_network_policy(server, access) if access is not None else None,
     )

@@ -34,6 +34,11 @@ class ChildNames:
         return f"{self.server}-pods"
 
     @property
+    def network_policy(self) -> str:
+        """The NetworkPolicy of its pods."""
+        return self.server
+
+    @property
     def control_key(self) -> str:
         """The Secret with the key of the model-control API."""
         return f"{self.server}-control-key"

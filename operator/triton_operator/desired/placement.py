@@ -3,11 +3,12 @@
 A Job that ran elsewhere could bind a zonal volume where no GPU is.
 """
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 from triton_operator import names
-from triton_operator.api.server import PodTemplate
+from triton_operator.api.server import PodTemplate, TritonServer
 from triton_operator.desired.metadata import fingerprint
 
 _MAX_LABEL = 63
@@ -20,6 +21,18 @@ def build_claim_label(claim: str) -> dict[str, str]:
         digest = fingerprint(claim)
         claim = f"{claim[: _MAX_LABEL - len(digest) - 1].rstrip('-.')}-{digest}"
     return {names.LABEL_CLAIM: claim}
+
+
+def with_pull_secrets(server: TritonServer, secrets: Iterable[str]) -> TritonServer:
+    """Return a server that pulls its images with these Secrets, unless it names some itself."""
+    template = server.spec.pod_template
+    if template.image_pull_secrets:
+        return server
+    named = template.model_copy(
+        update={"image_pull_secrets": tuple({"name": name} for name in secrets)}
+    )
+    spec = server.spec.model_copy(update={"pod_template": named})
+    return server.model_copy(update={"spec": spec})
 
 
 def build_placement(template: PodTemplate, *, shares: str | None = None) -> dict[str, Any]:

@@ -24,7 +24,11 @@ from triton_operator.settings import Settings
 def run_operator() -> None:
     """Run until the process is told to stop."""
     settings = Settings.from_environment()
-    kopf.configure(log_format=kopf.LogFormat.FULL)
+    kopf.configure(
+        log_format=kopf.LogFormat.FULL,
+        verbose=settings.log_level == "debug",
+        quiet=settings.log_level == "warning",
+    )
     # One line for every event of every object, and for every probe, is no news.
     for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -15,6 +15,7 @@ from triton_operator.desired.claim import build_claim
 from triton_operator.desired.control_key import ENTRY, build_control_key
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.owned_server import build_owned_server
+from triton_operator.desired.placement import with_pull_secrets
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
 from triton_operator.observed import ServerRecord, Workload
 from triton_operator.offline.dump import dump
@@ -80,7 +81,12 @@ class RenderedServer:
 def render_scope(scope: Scope, settings: Settings) -> tuple[RenderedServer, ...]:
     """Return what is made for every server of a scope in which nothing was found to be wrong."""
     return tuple(
-        _render(group, group.server.record, group.server.record.spec, settings)
+        _render(
+            group,
+            group.server.record,
+            with_pull_secrets(group.server.record.spec, settings.image_pull_secrets),
+            settings,
+        )
         for group in scope.groups()
         if group.server is not None and group.server.record.spec is not None
     )
@@ -132,6 +138,7 @@ def _build_objects(
         probe_model=find_probe_model(record, plans),
         one_node=one_node,
         repository=repository,
+        access=settings.server_access,
     )
     job = build_sync_job(
         server,
@@ -147,6 +154,7 @@ def _build_objects(
         "persistentvolumeclaim": build_claim(server),
         "service": children.service,
         "service-headless": children.headless_service,
+        "networkpolicy": children.network_policy,
         "deployment": children.deployment,
         "configmap-manifest": build_manifest_map(server, manifest),
         "job-sync": job,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
 from triton_operator.desired.metadata import ChildNames
+from triton_operator.desired.placement import with_pull_secrets
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ServerRecord, ServerWorld, Workload
 from triton_operator.plan.acceptance import judge_leaving, judge_models
@@ -74,7 +75,7 @@ class ServerReconciler:
 
         """
         world = self._cluster.observe(key)
-        record = world.server
+        record = self._with_defaults(world.server)
         if record is None or record.meta.deletion_timestamp is not None:
             self._loader.cancel(key)
             self._scaler.forget(key)
@@ -98,6 +99,13 @@ class ServerReconciler:
         except OperatorError as error:
             await self._reporter.report_failure(world, record, error)
             raise
+
+    def _with_defaults(self, record: ServerRecord | None) -> ServerRecord | None:
+        """Return a server with what the administrator decides for those that do not say."""
+        secrets = self._settings.image_pull_secrets
+        if record is None or record.spec is None or not secrets:
+            return record
+        return replace(record, spec=with_pull_secrets(record.spec, secrets))
 
     def _is_retiring(self, world: ServerWorld, record: ServerRecord) -> bool:
         """Return whether the model that this server belongs to has gone, or moves to another one.
@@ -170,6 +178,7 @@ class ServerReconciler:
             one_node=needs_one_node(modes),
             repository=repository,
             startable=templates,
+            access=self._settings.server_access,
         )
         refusals = await asyncio.gather(
             _refusal(self._claims.provide(server, world.children)),
@@ -177,7 +186,7 @@ class ServerReconciler:
             _refusal(self._syncer.run(server, manifest, sync, world.jobs)),
         )
         storage, problem = assess_claim(server, modes, refusals)
-        await self._drop_headless_service(world, children)
+        await self._drop_unwanted(world, children)
         this = Pass(
             world=world,
             record=record,
@@ -198,11 +207,11 @@ class ServerReconciler:
         pause = self._next(this)
         return pause if untold is None else min(pause, untold)
 
-    async def _drop_headless_service(self, world: ServerWorld, children: Children) -> None:
-        server = children.deployment["metadata"]
-        name = ChildNames(server["name"]).headless_service
-        if children.headless_service is None and world.child("Service", name) is not None:
-            await self._cluster.delete("Service", server["namespace"], name)
+    async def _drop_unwanted(self, world: ServerWorld, children: Children) -> None:
+        namespace = children.deployment["metadata"]["namespace"]
+        for kind, name in children.unwanted():
+            if world.child(kind, name) is not None:
+                await self._cluster.delete(kind, namespace, name)
 
     def _next(self, this: Pass) -> float:
         if this.must_go_back:

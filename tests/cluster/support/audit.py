@@ -17,6 +17,7 @@ class Entry:
     """One request that the API server has answered."""
 
     verb: str
+    group: str
     resource: str
     namespace: str
     name: str
@@ -66,6 +67,7 @@ class AuditLog:
                 resource = "/".join(filter(None, (of.get("resource"), of.get("subresource"))))
                 yield Entry(
                     verb=entry["verb"],
+                    group=of.get("apiGroup", ""),
                     resource=resource,
                     namespace=of.get("namespace", ""),
                     name=of.get("name", ""),

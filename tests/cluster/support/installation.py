@@ -1,5 +1,6 @@
 """The operator on a test cluster, installed with its chart."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +15,25 @@ SELECTOR = "app.kubernetes.io/component=operator"
 CHART = Path(__file__).parents[3] / "charts" / "triton-operator"
 VALUES = Path(__file__).parents[1] / "values.yaml"
 
+_OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+
 
 @dataclass(frozen=True)
 class Installation:
-    """The operator's release."""
+    """A release of the operator."""
 
     kube: Kube
+    namespace: str = NAMESPACE
+    release: str = RELEASE
 
-    def install(self, **settings: object) -> None:
+    def install(self, chart: Path = CHART, /, **settings: object) -> None:
         """Install or upgrade, with these values changed; return when the operator is ready."""
         run(
-            *("helm", "upgrade", "--install", RELEASE, str(CHART)),
-            *("--namespace", NAMESPACE, "--create-namespace", "--values", str(VALUES)),
+            *("helm", "upgrade", "--install", self.release, str(chart)),
+            *("--namespace", self.namespace, "--create-namespace", "--values", str(VALUES)),
             # CRDs that somebody applied by hand before become the release's.
             "--take-ownership",
-            *(f"--set={name}={value}" for name, value in settings.items()),
+            *(f"--set-json={name}={json.dumps(value)}" for name, value in settings.items()),
             *("--wait", "--timeout", "120s"),
             seconds=150,
         )
@@ -36,24 +41,44 @@ class Installation:
     def refresh(self) -> None:
         """Start the operator anew, from the image that the cluster has now."""
         for pod in self.pods():
-            self.kube.delete("Pod", NAMESPACE, pod, now=True)
+            self.kube.delete("Pod", self.namespace, pod, now=True)
         self.wait_ready()
 
     def uninstall(self) -> None:
-        run("helm", "uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", seconds=300)
+        run(
+            *("helm", "uninstall", self.release, "--namespace", self.namespace, "--wait"),
+            seconds=300,
+        )
+
+    def test(self) -> str:
+        """Run `helm test`; return what it and its pod printed."""
+        return run(
+            *("helm", "test", self.release, "--namespace", self.namespace),
+            *("--timeout", "120s"),
+            seconds=150,
+        )
+
+    def leftovers(self) -> list[str]:
+        """Return what there is of the release in the cluster, and anything in its namespace."""
+        labelled = f"--selector=app.kubernetes.io/instance={self.release}"
+        found = {
+            *_names(_kinds(), "--all-namespaces", labelled),
+            *_names(_kinds("--namespaced=true"), "--namespace", self.namespace),
+        }
+        return sorted(each for each in found - _OF_EVERY_NAMESPACE if not each.startswith("event"))
 
     def pods(self) -> list[str]:
-        bodies = self.kube.all("Pod", NAMESPACE, SELECTOR)
+        bodies = self.kube.all("Pod", self.namespace, SELECTOR)
         return [body["metadata"]["name"] for body in bodies]
 
     def kill(self) -> None:
         """Kill the operator without a chance to end its work; its Deployment starts another."""
         for pod in self.pods():
-            self.kube.delete("Pod", NAMESPACE, pod, now=True)
+            self.kube.delete("Pod", self.namespace, pod, now=True)
 
     def scale(self, replicas: int) -> None:
         change = {"spec": {"replicas": replicas}}
-        self.kube.patch("Deployment", NAMESPACE, RELEASE, change, "scale")
+        self.kube.patch("Deployment", self.namespace, self.release, change, "scale")
 
     def stop(self) -> None:
         """Have no operator run."""
@@ -70,7 +95,7 @@ class Installation:
 
     def wait_ready(self, seconds: float = 60) -> None:
         def ready() -> bool:
-            bodies = self.kube.all("Pod", NAMESPACE, SELECTOR)
+            bodies = self.kube.all("Pod", self.namespace, SELECTOR)
             return bool(bodies) and all(
                 condition(body, "Ready").get("status") == "True"
                 and "deletionTimestamp" not in body["metadata"]
@@ -78,3 +103,13 @@ class Installation:
             )
 
         wait_for("the operator is ready", ready, seconds, seen=self.pods)
+
+
+def _kinds(*which: str) -> str:
+    """Return all kinds but ours, which may be on their way out."""
+    found = run("kubectl", "api-resources", "--verbs=list", "--output=name", *which).split()
+    return ",".join(each for each in found if not each.endswith(".triton-operator.io"))
+
+
+def _names(kinds: str, *where: str) -> list[str]:
+    return run("kubectl", "get", kinds, "--output=name", "--ignore-not-found", *where).splitlines()

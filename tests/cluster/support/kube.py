@@ -19,6 +19,7 @@ MANAGER = "cluster-tests"
 
 _OURS = "triton-operator.io/v1alpha1"
 KINDS: Mapping[str, tuple[str, str]] = {
+    "ClusterRole": ("rbac.authorization.k8s.io/v1", "clusterroles"),
     "ConfigMap": ("v1", "configmaps"),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "Deployment": ("apps/v1", "deployments"),
@@ -27,6 +28,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "Job": ("batch/v1", "jobs"),
     "LimitRange": ("v1", "limitranges"),
     "Namespace": ("v1", "namespaces"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
     "Node": ("v1", "nodes"),
     "PersistentVolume": ("v1", "persistentvolumes"),
     "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
@@ -36,7 +38,13 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "TritonModel": (_OURS, "tritonmodels"),
     "TritonServer": (_OURS, "tritonservers"),
 }
-_CLUSTERWIDE = {"Namespace", "Node", "PersistentVolume", "CustomResourceDefinition"}
+_CLUSTERWIDE = {
+    "ClusterRole",
+    "CustomResourceDefinition",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+}
 
 
 class Refused(Exception):  # noqa: N818 - it reads as what happened

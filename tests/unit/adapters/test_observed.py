@@ -16,7 +16,7 @@ from triton_operator.observed import (
     SyncJob,
     Workload,
 )
-from triton_operator.settings import Settings
+from triton_operator.settings import ServerAccess, Settings
 
 TIME = "2026-01-01T00:00:00Z"
 POD: dict[str, Any] = {
@@ -290,6 +290,18 @@ def test_settings_come_from_the_environment() -> None:
     assert Settings.from_environment({}) == Settings()
     with pytest.raises(ValueError, match="could not convert"):
         Settings.from_environment({"TRITON_OPERATOR_RESYNC_SECONDS": "soon"})
+
+
+def test_who_may_connect_to_servers_is_read_from_json() -> None:
+    name = "TRITON_OPERATOR_SERVER_ACCESS"
+    text = '{"operator": [{"podSelector": {}}], "clients": [], "scrapers": []}'
+    found = Settings.from_environment({name: text, "TRITON_OPERATOR_IMAGE_PULL_SECRETS": "a,b"})
+
+    assert found.server_access == ServerAccess(operator=({"podSelector": {}},))
+    assert found.image_pull_secrets == ("a", "b")
+    for wrong in ("[]", '{"who": []}', "{"):
+        with pytest.raises(ValueError, match=r"SERVER_ACCESS|Expecting"):
+            Settings.from_environment({name: wrong})
 
 
 def test_a_server_that_crashed_says_how() -> None:

@@ -1,15 +1,19 @@
 """What the chart installs."""
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from tests import chart_values
 from tests.unit.chart.rendering import (
     CHART,
     NAME,
     NAMESPACE,
+    RELEASE,
     REPOSITORY,
     Manifest,
     helm,
@@ -18,8 +22,23 @@ from tests.unit.chart.rendering import (
     template,
 )
 from triton_operator.api.model import TritonModel
+from triton_operator.desired.metadata import build_labels
+from triton_operator.desired.service import HTTP_PORT, METRICS_PORT
 from triton_operator.handlers.operator import CHILD_SELECTOR
-from triton_operator.settings import PREFIX, Settings
+from triton_operator.settings import PREFIX, ServerAccess, Settings
+
+SHOP = {"namespaceSelector": {"matchLabels": {"team": "shop"}}}
+MONITORING = {"podSelector": {"matchLabels": {"app": "prometheus"}}}
+OPERATOR = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
+    "podSelector": {
+        "matchLabels": {
+            "app.kubernetes.io/name": "triton-operator",
+            "app.kubernetes.io/instance": RELEASE,
+            "app.kubernetes.io/component": "operator",
+        }
+    },
+}
 
 CRDS = sorted((REPOSITORY / "crds").glob("*.yaml"))
 
@@ -29,7 +48,14 @@ def objects() -> list[Manifest]:
     return render()
 
 
+EVERYTHING: dict[str, Any] = {"networkPolicy": {"enabled": True}}
+WORKLOADS = ("Deployment", "Job", "Pod")
+"""The operator, the hook before the uninstall, and the test."""
+
+
 def pod_of(workload: Manifest) -> Manifest:
+    if workload["kind"] == "Pod":
+        return dict(workload["spec"])
     return dict(workload["spec"]["template"]["spec"])
 
 
@@ -70,6 +96,33 @@ def test_every_value_is_explained_and_described_by_the_schema() -> None:
     assert set(values) == set(schema["properties"]) - {"global"}
     for block in text.split("\n\n"):
         assert block.startswith("#") or "\n  #" in block, f"no comment:\n{block}"
+    assert len(list(chart_values.read_values(text))) > 40
+
+
+def test_descriptions_and_table_of_the_values_are_those_of_their_comments() -> None:
+    for path, content in chart_values.generate().items():
+        assert path.read_text() == content, "run `make chart`"
+
+
+def test_a_value_without_a_comment_is_found() -> None:
+    values = chart_values.read_values("# Known.\na: {b: 1}\nc:\n  # Told.\n  d: 2\n  e: 3\n")
+    assert next(values) == chart_values.Value(("a",), {"b": 1}, "Known.")
+    assert next(values) == chart_values.Value(("c", "d"), 2, "Told.")
+    with pytest.raises(ValueError, match=r"c\.e has no comment"):
+        next(values)
+
+
+def test_no_part_of_the_schema_takes_what_it_does_not_know() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def walk(part: Any, path: str) -> Iterator[str]:
+        if isinstance(part, dict):
+            if "properties" in part and part.get("additionalProperties") is not False:
+                yield path
+            for name, each in part.items():
+                yield from walk(each, f"{path}.{name}")
+
+    assert list(walk(schema, "")) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +144,14 @@ def test_every_value_is_explained_and_described_by_the_schema() -> None:
         ({"crds": {"keep": "yes"}}, "keep"),
         ({"podLabels": {"a": 1}}, "podLabels"),
         ({"replicas": 2}, "replicas"),
-        ({"logLevel": "debug"}, "logLevel"),
+        ({"logLevel": "loud"}, "logLevel"),
+        ({"servers": {"imagePullSecrets": ["registry"]}}, "imagePullSecrets"),
+        ({"servers": {"networkPolicy": {"clients": [{"team": "a"}]}}}, "team"),
+        ({"servers": {"networkPolicy": {"clients": [{}]}}}, "clients"),
+        ({"extraEnv": [{"name": "TRITON_OPERATOR_NAMESPACES", "value": "a"}]}, "extraEnv"),
+        ({"networkPolicy": {"apiServerPorts": []}}, "apiServerPorts"),
+        ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "apiServerCIDRs"),
+        ({"revisionHistoryLimit": -1}, "revisionHistoryLimit"),
     ],
 )
 def test_the_schema_refuses(values: Manifest, message: str) -> None:
@@ -152,7 +212,7 @@ def test_there_is_one_operator_also_during_an_upgrade(objects: list[Manifest]) -
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("kind", WORKLOADS)
 def test_pods_meet_the_restricted_standard(objects: list[Manifest], kind: str) -> None:
     workload = only(kind, objects)
     pod, container = pod_of(workload), container_of(workload)
@@ -201,6 +261,11 @@ def test_values_reach_the_operator() -> None:
             "maxGPUs": 16,
             "namespaceMaxGPUs": {"team-a": 8, "team-b": 12},
         },
+        logLevel="debug",
+        servers={
+            "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
+            "networkPolicy": {"enabled": True, "clients": [SHOP], "scrapers": [MONITORING]},
+        },
     )
     wanted = Settings(
         server_image="registry.example/tritonserver:1",
@@ -212,8 +277,11 @@ def test_values_reach_the_operator() -> None:
         scrape_deadline_seconds=1.5,
         max_gpus=16,
         namespace_max_gpus={"team-a": 8, "team-b": 12},
+        log_level="debug",
+        image_pull_secrets=("registry", "other"),
+        server_access=ServerAccess(operator=(OPERATOR,), clients=(SHOP,), scrapers=(MONITORING,)),
     )
-    for kind in ("Deployment", "Job"):
+    for kind in WORKLOADS:
         workload = only(kind, objects)
         assert settings_of(workload) == wanted
         assert container_of(workload)["image"] == "registry.example/operator:1.2"
@@ -221,7 +289,7 @@ def test_values_reach_the_operator() -> None:
     assert settings_of(only("Deployment", render(syncImage="mine:1"))).sync_image == "mine:1"
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("kind", WORKLOADS)
 def test_placement_reaches_the_pods(kind: str) -> None:
     placement: dict[str, Any] = {
         "nodeSelector": {"pool": "system"},
@@ -252,12 +320,123 @@ def test_a_service_account_of_the_user_is_used() -> None:
     objects = render(serviceAccount={"create": False, "name": "mine"})
     assert not [each for each in objects if each["kind"] == "ServiceAccount"]
     assert only("ClusterRoleBinding", objects)["subjects"][0]["name"] == "mine"
-    assert pod_of(only("Deployment", objects))["serviceAccountName"] == "mine"
+    for kind in WORKLOADS:
+        assert pod_of(only(kind, objects))["serviceAccountName"] == "mine"
+    for binding in (each for each in objects if each["kind"] == "RoleBinding"):
+        assert [each["name"] for each in binding["subjects"]] == ["mine"]
 
 
 def test_names_are_not_too_long_whatever_the_release_is_called() -> None:
     objects = render(fullnameOverride="x" * 63, crds={"install": False})
     assert all(len(each["metadata"]["name"]) <= 63 for each in objects)
+
+
+def test_what_users_add_to_pods_is_there() -> None:
+    added: dict[str, Any] = {
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+    }
+    objects = render(
+        **added,
+        topologySpreadConstraints=[{"maxSkew": 1}],
+        revisionHistoryLimit=0,
+        podSecurityContext={"runAsUser": None, "runAsGroup": None, "fsGroup": 7},
+        securityContext={"runAsUser": 7},
+    )
+    for kind in WORKLOADS:
+        pod, container = pod_of(only(kind, objects)), container_of(only(kind, objects))
+        assert added["extraEnv"][0] in container["env"]
+        assert [each["name"] for each in pod["volumes"]] == ["tmp", "ca"]
+        assert container["volumeMounts"][1:] == added["extraVolumeMounts"]
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "fsGroup": 7,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert container["securityContext"]["runAsUser"] == 7
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    deployment = only("Deployment", objects)
+    assert deployment["spec"]["revisionHistoryLimit"] == 0
+    assert pod_of(deployment)["topologySpreadConstraints"] == [{"maxSkew": 1}]
+
+
+def test_common_labels_are_on_all_objects_and_undo_none() -> None:
+    before = {(each["kind"], each["metadata"]["name"]): each for each in render(**EVERYTHING)}
+    labels = {"team": "ml", "app.kubernetes.io/name": "mine"}
+    objects = render(commonLabels=labels, **EVERYTHING)
+    assert len(objects) == len(before)
+    for each in objects:
+        former = before[each["kind"], each["metadata"]["name"]]["metadata"]["labels"]
+        assert each["metadata"]["labels"] == {"team": "ml", **former}
+    selector = only("Deployment", objects)["spec"]["selector"]
+    assert selector == only("Deployment", list(before.values()))["spec"]["selector"]
+
+
+def test_no_network_policy_is_there_unasked(objects: list[Manifest]) -> None:
+    assert "NetworkPolicy" not in {each["kind"] for each in objects}
+
+
+# ---- the network --------------------------------------------------------------------------
+
+
+def network_policy(**values: Any) -> Manifest:
+    settings = {"enabled": True, **values.pop("networkPolicy", {})}
+    return dict(only("NetworkPolicy", render(networkPolicy=settings, **values))["spec"])
+
+
+def test_the_network_policy_is_about_all_pods_of_the_release() -> None:
+    selected = network_policy()["podSelector"]["matchLabels"]
+    objects = render()
+    for kind in WORKLOADS:
+        workload = only(kind, objects)
+        metadata = (workload if kind == "Pod" else workload["spec"]["template"])["metadata"]
+        assert metadata["labels"].items() >= selected.items()
+
+
+def test_probes_and_who_reads_metrics_come_in_and_nothing_else() -> None:
+    assert network_policy()["ingress"] == [{"ports": [{"port": "probes"}, {"port": "metrics"}]}]
+
+
+def test_names_the_api_server_and_servers_can_be_reached(objects: list[Manifest]) -> None:
+    names, api, servers, operator = network_policy()["egress"]
+    assert names["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    assert api == {"ports": [{"port": 443}, {"port": 6443}]}
+    assert [each["port"] for each in servers["ports"]] == [HTTP_PORT, METRICS_PORT]
+    (peer,) = servers["to"]
+    assert peer["namespaceSelector"] == {}
+    assert build_labels("any", "server").items() >= peer["podSelector"]["matchLabels"].items()
+    assert operator["ports"] == [{"port": Settings().probe_port}]
+    assert operator["to"][0]["podSelector"] == only("Deployment", objects)["spec"]["selector"]
+
+
+def test_what_can_be_reached_is_narrowed_and_widened() -> None:
+    proxy = {"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}
+    egress = network_policy(
+        watchNamespaces=["team-a", "team-b"],
+        networkPolicy={
+            "apiServerCIDRs": ["10.0.0.1/32"],
+            "apiServerPorts": [8443],
+            "extraEgress": [proxy],
+        },
+    )["egress"]
+    assert egress[1] == {
+        "ports": [{"port": 8443}],
+        "to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}],
+    }
+    (expression,) = egress[2]["to"][0]["namespaceSelector"]["matchExpressions"]
+    assert (expression["key"], expression["values"]) == (
+        "kubernetes.io/metadata.name",
+        ["team-a", "team-b"],
+    )
+    assert egress[-1] == proxy
+
+
+def test_the_operators_peer_selects_the_operator(objects: list[Manifest]) -> None:
+    deployment = only("Deployment", objects)
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["metadata"]["namespace"] == NAMESPACE
+    assert labels.items() >= OPERATOR["podSelector"]["matchLabels"].items()
 
 
 # ---- the uninstall ------------------------------------------------------------------------
@@ -286,5 +465,10 @@ def test_the_job_does_not_wait_for_its_own_pod(objects: list[Manifest]) -> None:
 
 
 def test_without_the_hook_neither_the_job_nor_its_rights_are_there() -> None:
-    kinds = {each["kind"] for each in render(uninstall={"release": False})}
+    objects = render(uninstall={"release": False})
+    kinds = {
+        each["kind"]
+        for each in objects
+        if each["metadata"].get("annotations", {}).get("helm.sh/hook") != "test"
+    }
     assert not kinds & {"Job", "Role", "RoleBinding"}

@@ -23,6 +23,7 @@ USED = {
     *(("apps", "deployments", verb) for verb in ("list", "watch")),
     *(("", "services", verb) for verb in ("list", "watch")),
     *(("", "persistentvolumeclaims", verb) for verb in ("list", "watch")),
+    *(("networking.k8s.io", "networkpolicies", verb) for verb in ("list", "watch")),
     *(("batch", "jobs", verb) for verb in ("list", "watch")),
     *(("", "pods", verb) for verb in ("list", "watch")),
     *(("autoscaling", "horizontalpodautoscalers", verb) for verb in ("list", "watch")),
@@ -42,6 +43,7 @@ USED = {
     (OURS, "tritonservers", "delete"),
     ("apps", "deployments", "delete"),
     ("", "services", "delete"),
+    ("networking.k8s.io", "networkpolicies", "delete"),
     ("", "pods", "delete"),
     ("batch", "jobs", "delete"),
     ("", "configmaps", "delete"),
@@ -56,6 +58,12 @@ USED = {
     (OURS, "tritonmodels/finalizers", "update"),
     (OURS, "tritonservers/finalizers", "update"),
 }
+
+
+USED_FOR_NETWORK_POLICIES = {
+    ("networking.k8s.io", "networkpolicies", verb) for verb in ("create", "patch")
+}
+"""Only where `servers.networkPolicy.enabled`."""
 
 
 def permissions(role: Manifest) -> Iterator[Permission]:
@@ -73,22 +81,21 @@ def clusterwide() -> list[Manifest]:
 def test_the_operator_may_do_what_its_code_does_and_nothing_else(
     clusterwide: list[Manifest],
 ) -> None:
-    granted = list(permissions(only("ClusterRole", clusterwide)))
+    granted = list(permissions(only("ClusterRole", clusterwide, name=NAME)))
     assert set(granted) == USED
     assert len(granted) == len(USED)
 
 
 def test_every_kind_that_the_code_knows_has_a_rule(clusterwide: list[Manifest]) -> None:
-    granted = {
-        (group, plural) for group, plural, _ in permissions(only("ClusterRole", clusterwide))
-    }
+    role = only("ClusterRole", clusterwide, name=NAME)
+    granted = {(group, plural) for group, plural, _ in permissions(role)}
     assert granted >= {(kind.api.rpartition("/")[0], kind.plural) for kind in KINDS.values()}
 
 
 def test_every_kind_that_is_watched_may_be_listed_and_watched(
     clusterwide: list[Manifest],
 ) -> None:
-    granted = set(permissions(only("ClusterRole", clusterwide)))
+    granted = set(permissions(only("ClusterRole", clusterwide, name=NAME)))
     for kind in map(KINDS.__getitem__, (*OWN_KINDS, *CHILD_KINDS, *FOREIGN_KINDS)):
         group = kind.api.rpartition("/")[0]
         assert {(group, kind.plural, "list"), (group, kind.plural, "watch")} <= granted
@@ -104,15 +111,19 @@ def test_the_cluster_wide_role_is_bound_to_the_service_account(
     clusterwide: list[Manifest],
 ) -> None:
     binding = only("ClusterRoleBinding", clusterwide)
-    account = only("ServiceAccount", clusterwide)["metadata"]
-    assert binding["roleRef"]["name"] == only("ClusterRole", clusterwide)["metadata"]["name"]
+    account = only("ServiceAccount", clusterwide, name=NAME)["metadata"]
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": NAME,
+    }
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
     ]
 
 
 def test_listed_namespaces_get_the_same_rights_one_by_one_and_the_cluster_none() -> None:
-    objects = render(watchNamespaces=["team-a", "team-b"])
+    objects = render(watchNamespaces=["team-a", "team-b"], rbac={"aggregateClusterRoles": False})
     assert not [each for each in objects if each["kind"].startswith("ClusterRole")]
     for namespace in ("team-a", "team-b"):
         role = only("Role", objects, namespace=namespace)
@@ -126,7 +137,57 @@ def test_listed_namespaces_get_the_same_rights_one_by_one_and_the_cluster_none()
 
 def test_beside_the_operator_only_its_own_deployment_may_be_scaled() -> None:
     objects = render()
-    role = only("Role", objects, namespace=NAMESPACE)
+    role = only("Role", objects, namespace=NAMESPACE, name=f"{NAME}-release")
     assert set(permissions(role)) == {("apps", "deployments/scale", "patch"), ("", "pods", "list")}
     scale = next(rule for rule in role["rules"] if rule["apiGroups"] == ["apps"])
     assert scale["resourceNames"] == [only("Deployment", objects)["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("watched", [[], ["team-a"]])
+def test_network_policies_are_written_only_where_they_are_wanted(watched: list[str]) -> None:
+    objects = render(
+        watchNamespaces=watched, servers={"networkPolicy": {"enabled": True, "clients": []}}
+    )
+    kind = "Role" if watched else "ClusterRole"
+    granted = list(permissions(only(kind, objects, name=NAME)))
+    assert set(granted) == USED | USED_FOR_NETWORK_POLICIES
+    assert len(granted) == len(set(granted))
+
+
+@pytest.mark.parametrize("watched", [[], ["team-a"]])
+def test_users_get_rights_by_their_roles_and_the_operator_none_of_them(watched: list[str]) -> None:
+    objects = render(watchNamespaces=watched)
+    granted: dict[str, set[Permission]] = {"view": set(), "edit": set(), "admin": set()}
+    for name in (f"{NAME}-view", f"{NAME}-edit"):
+        role = only("ClusterRole", objects, name=name)
+        for to, found in granted.items():
+            if role["metadata"]["labels"].get(f"rbac.authorization.k8s.io/aggregate-to-{to}"):
+                found |= set(permissions(role))
+    assert {verb for *_, verb in granted["view"]} == {"get", "list", "watch"}
+    assert granted["edit"] == granted["admin"] > granted["view"]
+    assert {(OURS, "tritonmodels", verb) for verb in ("create", "update", "patch", "delete")} <= (
+        granted["edit"]
+    )
+    # The status is the operator's word.
+    assert not [resource for _, resource, _ in granted["edit"] if resource.endswith("/status")]
+    bound = {each["roleRef"]["name"] for each in objects if each["kind"].endswith("Binding")}
+    assert not bound & {f"{NAME}-view", f"{NAME}-edit"}
+
+
+def test_the_test_of_an_installation_has_its_own_rights_while_it_runs() -> None:
+    objects = render()
+    of_test = [each for each in objects if each["metadata"]["name"] == f"{NAME}-test"]
+    assert {each["kind"] for each in of_test} == {"ServiceAccount", "Role", "RoleBinding", "Pod"}
+    for each in of_test:
+        annotations = each["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "test"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+    assert set(permissions(only("Role", of_test))) == {
+        ("apps", "deployments/scale", "get"),
+        ("", "pods", "list"),
+        (OURS, "tritonmodels", "create"),
+    }
+    binding, pod = only("RoleBinding", of_test), only("Pod", of_test)
+    assert binding["roleRef"]["name"] == f"{NAME}-test"
+    assert [each["name"] for each in binding["subjects"]] == [f"{NAME}-test"]
+    assert pod["spec"]["serviceAccountName"] == f"{NAME}-test"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.unit.chart.kubeconfig import use_kubeconfig
 from triton_operator import names
 from triton_operator.cli.release import EXIT_DONE, EXIT_FAILED, run_release
 
@@ -106,19 +106,7 @@ async def world(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         f"{ours}/namespaces/{{namespace}}/tritonservers/{{name}}", world.patch_server
     )
     async with TestServer(app) as server:
-        kubeconfig = {
-            "clusters": [
-                {"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}
-            ],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        path = tmp_path / "kubeconfig"
-        path.write_text(yaml.safe_dump(kubeconfig))
-        monkeypatch.setattr(
-            "kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path)
-        )
+        use_kubeconfig(tmp_path, str(server.make_url("")), monkeypatch)
         yield world
 
 

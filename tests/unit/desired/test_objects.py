@@ -120,6 +120,7 @@ def test_the_names_of_the_longest_server_fit_with_what_kubernetes_adds() -> None
         len(name) <= 63
         for name in (
             child.headless_service,
+            child.network_policy,
             child.control_key,
             child.claim,
             child.manifest("a" * 16),

@@ -614,26 +614,14 @@ class Cluster:
 class Operator:
     """The operator's two passes over a world, with the memory that one process has."""
 
-    def __init__(
-        self,
-        world: World,
-        *,
-        max_gpus: int = 0,
-        namespace_max_gpus: Mapping[str, int] | None = None,
-    ) -> None:
+    def __init__(self, world: World, **settings: Any) -> None:
         self.world = world
-        self.max_gpus = max_gpus
-        self.namespace_max_gpus = namespace_max_gpus or {}
+        self.settings = settings
         self.restart()
 
     def restart(self) -> None:
         cluster = Cluster(self.world)
-        settings = Settings(
-            server_image="triton:test",
-            sync_image="operator:test",
-            max_gpus=self.max_gpus,
-            namespace_max_gpus=self.namespace_max_gpus,
-        )
+        settings = Settings(server_image="triton:test", sync_image="operator:test", **self.settings)
 
         def clock() -> datetime:
             return self.world.now
