@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,6 +181,43 @@ def wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def test_a_silent_server_keeps_no_other_model_waiting(tmp_path: Path, server: Scripted) -> None:
+    asked, end = threading.Event(), threading.Event()
+
+    def say_nothing(_: servers.Handler, __: int) -> None:
+        asked.set()
+        end.wait(60)
+
+    server.answers["/silent.onnx"] = say_nothing
+    server.answers["/model.onnx"] = lambda handler, _: send_range(handler, BODY, etag='"v1"')
+    sources = {"a-silent": "/silent.onnx", "fetched": "/model.onnx", "inline": None}
+    models = tuple(
+        Generation(name, "aa", "", {}, (VersionContent(1, SourceRef(server.url + path)),))
+        if path
+        else Generation(name, "aa", "", {}, (VersionContent(1, files={"model.py": "pass"}),))
+        for name, path in sources.items()
+    )
+    manifest = Manifest("vision", models, tuple(Link(name, name, "aa") for name in sources))
+    (tmp_path / "manifest.json").write_text(manifest.to_json())
+    root = tmp_path / "claim"
+    root.mkdir()
+    command = start("sync", "--manifest", tmp_path / "manifest.json", "--root", root)
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        log = ""
+        for line in job.stdout:
+            log += line
+            if read_sync_log(log).waiting == {"a-silent"}:
+                break
+        assert asked.is_set()
+        served = root / "servers/vision"
+        assert {path.name for path in served.iterdir()} == {"fetched", "inline"}
+        assert (served / "fetched/1/model.onnx").read_bytes() == BODY
+        assert job.poll() is None
+        job.kill()
+    end.set()
 
 
 def test_a_job_without_downloads_imports_nothing_slow(tmp_path: Path, models: Path) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from triton_operator.repository import disk
@@ -44,6 +45,9 @@ class Blobs:
         self._checksums = checksums
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str | None], str] = {}
+        self._turns: dict[str, threading.Lock] = {}
+        self._promised: dict[str, int] = {}
+        """Bytes that files still take, by uri, while they are fetched."""
         self.bytes_copied = 0
         self.expected: set[Path] = set()
         """Downloads that this run, or the next one, goes on with."""
@@ -57,20 +61,32 @@ class Blobs:
         """Say which files are to be fetched, before the first one is."""
         self.expected.update(folder for file in files if (folder := self._folder(file)))
 
-    def check_space(self, files: Iterable[SourceFile], what: str) -> None:
-        """Refuse to begin what cannot end for want of space.
+    @contextmanager
+    def room(self, files: Iterable[SourceFile], what: str) -> Iterator[None]:
+        """Refuse to begin what cannot end for want of space; keep that space from the others.
 
         Raises:
             InsufficientSpaceError: ``what`` does not fit.
 
         """
-        free = disk.free_bytes(self._layout.root)
-        needed = sum(self._lacking(file) for file in files if self._find(file) is None)
-        if free is not None and needed > free:
-            raise InsufficientSpaceError(
-                f"no space for {what} ({needed} bytes are needed, {free} are free): "
-                "enlarge the claim"
-            )
+        lacking = {file.uri: self._lacking(file) for file in files if self._find(file) is None}
+        with self._lock:
+            needed, free = sum(lacking.values()), disk.free_bytes(self._layout.root)
+            if free is not None:
+                others = (size for uri, size in self._promised.items() if uri not in lacking)
+                free = max(0, free - sum(max(0, size) for size in others))
+            if free is not None and needed > free:
+                raise InsufficientSpaceError(
+                    f"no space for {what} ({needed} bytes are needed, {free} are free): "
+                    "enlarge the claim"
+                )
+            self._promised |= lacking
+        try:
+            yield
+        finally:
+            with self._lock:
+                for uri in lacking:
+                    self._promised.pop(uri, None)
 
     def ensure(self, file: SourceFile, object_: str) -> Path:
         """Return the blob with a file's content, fetched if it is not there.
@@ -83,9 +99,10 @@ class Blobs:
             SyncError: it cannot be had.
 
         """
-        blob = self._find(file)
-        if blob is None:
-            return self._fetch(file, object_)
+        with self._turn(file):
+            blob = self._find(file)
+            if blob is None:
+                return self._fetch(file, object_)
         size = blob.stat().st_size
         uri = public_uri(file.uri)
         self._report(Event("reused", object_, uri, size, total=size, sha256=blob.name))
@@ -95,6 +112,15 @@ class Blobs:
         """Make sure that blobs, not only their content, are on the disk."""
         if self._layout.blobs.is_dir():
             disk.flush_folder(self._layout.blobs)
+
+    @contextmanager
+    def _turn(self, file: SourceFile) -> Iterator[None]:
+        """Wait until no other thread fetches this content: then it need not be fetched again."""
+        names = {f"{file.uri} {file.secret}", file.identity or "", file.sha256 or ""} - {""}
+        with ExitStack() as turns:
+            for name in sorted(names):  # in one order, lest two wait for each other
+                turns.enter_context(self._turns.setdefault(name, threading.Lock()))
+            yield
 
     def _find(self, file: SourceFile) -> Path | None:
         """Return the blob of a file, as far as its digest or what the source says tells."""
@@ -133,8 +159,15 @@ class Blobs:
                 present = partial.present
                 self._report(Event("fetching", object_, uri, present or None, file.size))
                 progress = _Progress(file, present, object_, self._report)
+
+                def arrived(size: int) -> None:
+                    progress(size)
+                    with self._lock:
+                        if file.uri in self._promised:
+                            self._promised[file.uri] -= size
+
                 try:
-                    self._downloads.fetch(file, partial, progress)
+                    self._downloads.fetch(file, partial, arrived, object_)
                 except SourceChangedError:
                     partial.discard()
                     raise

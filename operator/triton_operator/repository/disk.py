@@ -21,6 +21,7 @@ _CANNOT_LINK = {
     errno.EINVAL,
 }  # fmt: skip
 """File systems without hard links (SMB, some FUSE) and hardened kernels say one of these."""
+_MAKING = threading.Lock()
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY}
 
 
@@ -62,11 +63,12 @@ def ensure_folder(path: Path) -> None:
     """Create a folder below one that exists, durably, unless it is there."""
     if path.is_dir():
         return
-    try:
-        make_folder(path)
-    except FileExistsError:
-        return  # another run was faster
-    flush_folder(path.parent)
+    with _MAKING:  # no thread goes on before the flush
+        try:
+            make_folder(path)
+        except FileExistsError:
+            return  # another run was faster
+        flush_folder(path.parent)
 
 
 def ensure_folders(base: Path, path: Path) -> None:

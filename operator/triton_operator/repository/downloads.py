@@ -16,6 +16,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from triton_operator.repository.connections import Connections, Stopped
 from triton_operator.repository.manifest import SourceRef
 from triton_operator.repository.partial import Partial
 from triton_operator.repository.sources import (
@@ -48,10 +49,6 @@ class Limits:
     """Tries in a row without progress before a source counts as unreachable."""
 
 
-class Stopped(BaseException):
-    """The run ends, or another part of the same file failed."""
-
-
 class Downloads:
     """Fetches files within the limits of one run."""
 
@@ -64,7 +61,7 @@ class Downloads:
     ) -> None:
         self._sources = sources
         self._limits = limits
-        self._connections = threading.BoundedSemaphore(limits.parallel)
+        self._connections = Connections(limits.parallel)
         self._stopped = threading.Event()
         self._sleep = sleep or self._wait
         self._throttle = Throttle(limits.bytes_per_second, self._sleep)
@@ -72,6 +69,7 @@ class Downloads:
     def stop(self) -> None:
         """End what is going on, as soon as its next bytes arrive."""
         self._stopped.set()
+        self._connections.stop()
 
     def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
         """Call a function for each item, several at once; the first error ends it."""
@@ -112,7 +110,9 @@ class Downloads:
         retrying = self._retrying(stop_after_attempt(self._limits.attempts))
         return retrying(self._sources.list_files, source)
 
-    def fetch(self, file: SourceFile, partial: Partial, tell: Callable[[int], None]) -> None:
+    def fetch(
+        self, file: SourceFile, partial: Partial, tell: Callable[[int], None], model: str = ""
+    ) -> None:
         """Complete a partial file.
 
         Args:
@@ -120,6 +120,7 @@ class Downloads:
             partial: Where to; what it holds is not fetched again where the source has ranges.
             tell: Told how many bytes each part has that arrives; of those that are fetched
                 anew, their number below 0.
+            model: For which: models share the connections.
 
         Raises:
             SyncError: the source failed; what has arrived stays, unless the source changed.
@@ -133,12 +134,12 @@ class Downloads:
                 for gap in partial.missing(file.size)
                 for span in _split(*gap, self._piece_bytes(file.size))
             ]
-            pieces = [_Piece(file, partial, *span, tell, cancelled) for span in spans]
+            pieces = [_Piece(file, partial, *span, tell, cancelled, model) for span in spans]
             self.each(self._complete, pieces)
         else:
             if partial.present:
                 partial.restart()
-            self._complete(_Piece(file, partial, 0, None, tell, cancelled))
+            self._complete(_Piece(file, partial, 0, None, tell, cancelled, model))
 
     def _wait(self, seconds: float) -> None:
         self._stopped.wait(seconds)
@@ -149,7 +150,8 @@ class Downloads:
 
     def _complete(self, piece: "_Piece") -> None:
         try:
-            self._retrying(_Patience(piece, self._limits.attempts))(self._read, piece)
+            while not self._retrying(_Patience(piece, self._limits.attempts))(self._read, piece):
+                pass  # another model had its turn
         except BaseException:
             piece.cancelled.set()
             raise
@@ -163,14 +165,15 @@ class Downloads:
             reraise=True,
         )
 
-    def _read(self, piece: "_Piece") -> None:
+    def _read(self, piece: "_Piece") -> bool:
+        """Read on; False where another model wants the connection before the end."""
         file = piece.file
         if piece.stop is None and piece.position:
             piece.partial.restart()
             piece.tell(-piece.position)
             piece.position = 0
         with (
-            self._connections,
+            self._connections.use(piece.model) as is_wanted,
             self._sources.read(file, piece.position, piece.stop) as chunks,
         ):
             for chunk in chunks:
@@ -182,12 +185,15 @@ class Downloads:
                 piece.partial.write(piece.position, chunk)
                 piece.position += len(chunk)
                 piece.tell(len(chunk))
+                if piece.stop is not None and piece.position < piece.stop and is_wanted():
+                    return False
         expected = piece.stop if piece.stop is not None else file.size
         if expected is not None and piece.position != expected:
             raise SourceUnreachableError(
                 f"{public_uri(file.uri)} ended after {piece.position} of {expected} bytes; "
                 "it is tried again"
             )
+        return True
 
 
 @dataclass(slots=True)
@@ -201,6 +207,7 @@ class _Piece:
     """None: the whole file, from a source that gives no parts."""
     tell: Callable[[int], None]
     cancelled: threading.Event
+    model: str
 
 
 class _Patience:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from triton_operator.errors import InvalidSpecError
 from triton_operator.repository import disk
 from triton_operator.repository.artifacts import Artifact, folder_digest, write_record
 from triton_operator.repository.blobs import Blobs
@@ -59,9 +60,20 @@ class Generations:
         self.unlisted = False
         """There is a generation of which nobody could say what files it needs."""
 
+    def may_take_long(self, generation: Generation) -> bool:
+        """Return whether a source may have to be asked for what a generation needs."""
+        if not any(version.source for version in generation.versions):
+            return False
+        try:
+            final = self._layout.generation(generation.object, generation.hash)
+        except InvalidSpecError:
+            return False
+        return self._checksums is not None or not final.is_dir()
+
     def ensure(self, generation: Generation) -> None:
         """Build a generation unless it is there: with its name, it is complete.
 
+        May be called by several threads, for different generations.
         With checksums, one that is there is read, and what is not as it should be is replaced.
 
         Raises:
@@ -177,7 +189,6 @@ class Generations:
         source = version.source
         if source is None:
             return None
-        self._blobs.check_space(files, public_uri(source.uri))
         for file in files:
             disk.ensure_folders(folder, (folder / check_path(file.path)).parent)
         placed: dict[str, tuple[str, int]] = {}
@@ -186,7 +197,8 @@ class Generations:
             path = check_path(file.path)
             placed[file.path] = self._place(file, folder / path, final / path, object_=object_)
 
-        self._downloads.each(place, files)
+        with self._blobs.room(files, public_uri(source.uri)):
+            self._downloads.each(place, files)
         digests = {path: digest for path, (digest, _) in placed.items()}
         size = sum(length for _, length in placed.values())
         single = [file.uri for file in files] == [source.uri]

@@ -50,7 +50,9 @@ def linked_generations(layout: Layout) -> set[GenerationRef]:
     return {target for folder in folders for target in read_links(folder).values()}
 
 
-def remove_links(folder: Path, wanted: set[str], staging: disk.Staging) -> dict[str, GenerationRef]:
+def remove_links(
+    folder: Path, wanted: Collection[str], staging: disk.Staging
+) -> dict[str, GenerationRef]:
     """Take our links of other than the wanted models out of a server's folder; return them."""
     removed = {}
     for link, target in read_links(folder).items():

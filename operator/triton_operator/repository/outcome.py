@@ -29,6 +29,8 @@ EventName = Literal[
     "linked",
     "mended",
     "unlinked",
+    "waiting",
+    "settled",
     "pruned",
     "failed",
     "done",
@@ -53,6 +55,9 @@ class Event:
     """Relative to the claim's root."""
     reason: str | None = None
     message: str | None = None
+    models: tuple[str, ...] | None = None
+    """Names in the server's folder: those that are ``waiting`` to be as the manifest wants them
+    while the others are so already, and those of them that have ``settled`` since."""
 
     def to_json(self) -> str:
         """Return one line of JSON without the fields that say nothing."""
@@ -65,6 +70,8 @@ def read_events(log: str) -> Iterator[Event]:
         try:
             data = json.loads(line)
             known = {name: data[name] for name in _FIELDS if name in data}
+            if isinstance(models := known.get("models"), list):
+                known["models"] = tuple(map(_string, models))
         except (ValueError, TypeError):
             continue
         if known.get("event") in get_args(EventName) and all(
@@ -77,6 +84,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("event", "object", "uri", "sha256", "path", "reason", "message"), (str,)),
     **dict.fromkeys(("bytes", "total", "version"), (int,)),
     "seconds": (int, float),
+    "models": (tuple,),
 }
 
 

@@ -1,0 +1,272 @@
+"""Letting pods find what is built: each link is moved when all that moves with it is there."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from triton_operator.errors import InvalidSpecError, OperatorError
+from triton_operator.repository import disk
+from triton_operator.repository.artifacts import Artifact, read_record
+from triton_operator.repository.groups import called_models, find_groups
+from triton_operator.repository.layout import CONFIG_FILE, Layout, check_name, read_link_target
+from triton_operator.repository.links import (
+    GenerationRef,
+    create_folder,
+    read_links,
+    remove_links,
+    remove_revisions,
+)
+from triton_operator.repository.manifest import LINKS, Link, Manifest, revision_digest
+from triton_operator.repository.outcome import Event, Failure
+from triton_operator.repository.sources import (
+    GenerationMissingError,
+    InvalidSourceError,
+    SyncError,
+    WriteFailedError,
+    write_error,
+)
+
+
+class Publisher:
+    """One server's links during one run: what became of them, what failed, what lost a link."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        manifest: Manifest,
+        staging: disk.Staging,
+        report: Callable[[Event], None],
+    ) -> None:
+        self.failed: dict[str, Failure] = {}
+        self.unlinked: set[GenerationRef] = set()
+        self.revision = ""
+        self._layout = layout
+        self._manifest = manifest
+        self._staging = staging
+        self._report = report
+        self._folder = layout.server(manifest.server)
+        self._wanted = {link.model: (link.object, link.hash) for link in manifest.links}
+        self._links: dict[str, Link] = {}
+        """What each model's link was pointed to, or left at."""
+        self._settled: set[str] = set()
+        self._told = False
+        self._called: dict[GenerationRef, frozenset[str]] = {
+            (each.object, each.hash): called_models(each.config) for each in manifest.generations
+        }
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether there is what pods of this server wait for."""
+        return self._manifest.immutable or self._folder.is_dir()
+
+    def publish(self, awaited: Collection[GenerationRef] = (), *, patient: bool = False) -> None:
+        """Move the links that wait for none of the ``awaited`` generations, each group in one go.
+
+        The server's folder appears with all of them, or later, where that is ``patient``: what
+        pods find at their start they load at once. Of links that still wait is told.
+        """
+        if self._manifest.immutable:
+            if not awaited:
+                self._publish_revision()
+            return
+        present = {path.name: ref for path, ref in read_links(self._folder).items()}
+        held = self._find_held(present, awaited) | self._settled
+        due = [link for link in self._manifest.links if link.model not in held]
+        links = [found for link in due if (found := self._resolve(link))]
+        if awaited and not self.has_folder and (patient or not links):
+            return
+        self._links |= {link.model: link for link in links}
+        self._write_links(links)
+        if gone := present.keys() - self._wanted.keys() - held:
+            self._remove_links(self._folder, {*self._wanted, *present} - gone)
+        self._tell({*present, *self._wanted}, last=not awaited)
+
+    def resolves(self) -> bool:
+        """Tell whether no other run removed what a link of ours points to."""
+        folder = self._folder
+        if self.revision:
+            folder = self._layout.revision(self._manifest.server, self.revision)
+        broken = {
+            model
+            for model, link in self._links.items()
+            if disk.read_link(folder / model)
+            == self._layout.link_target(folder, link.object, link.hash)
+            and not (folder / model).exists()
+        }
+        self._settled -= broken
+        return not broken
+
+    def unlink(self) -> None:
+        """Remove our links that the manifest no longer names, and revisions nobody needs."""
+        manifest = self._manifest
+        if not manifest.immutable:
+            self._remove_links(self._folder, self._wanted.keys())
+        elif LINKS not in manifest.keep_revisions:
+            self._remove_links(self._folder, set())
+            disk.remove_folder_if_empty(self._folder)
+        keep = {self.revision, *manifest.keep_revisions}
+        removed = remove_revisions(self._layout, manifest.server, keep, self._staging)
+        for digest, held in removed.items():
+            self.unlinked |= held
+            path = self._layout.revision(manifest.server, digest)
+            self._report(Event("pruned", path=self._relative(path)))
+
+    def read_artifacts(self) -> dict[str, tuple[Artifact, ...]]:
+        """Return what is linked now was made of, by object, where it had sources."""
+        folder = self._folder
+        if self.revision:
+            folder = self._layout.revision(self._manifest.server, self.revision)
+        links = {link.object: folder / link.model for link in self._manifest.links}
+        records = {name: read_record(link) for name, link in links.items()}
+        return {name: artifacts for name, artifacts in records.items() if artifacts}
+
+    def fail(self, objects: Iterable[str], error: OperatorError) -> None:
+        """Note, and tell, that models are not as the manifest wants them."""
+        if isinstance(error, InvalidSpecError):
+            error = InvalidSourceError(str(error))
+        failure = Failure.of(error)
+        for name in objects:
+            if self.failed.get(name) != failure:
+                self.failed[name] = failure
+                self._report(Event("failed", name, reason=failure.reason, message=failure.message))
+
+    def explain(self, error: OSError, what: str) -> SyncError:
+        """Return what the claim's refusal of a write means."""
+        free = disk.free_bytes(self._layout.root)
+        return write_error(error, what, needed=None, free=free)
+
+    # ---- what waits -----------------------------------------------------------------------
+
+    def _find_held(
+        self, present: dict[str, GenerationRef], awaited: Collection[GenerationRef]
+    ) -> set[str]:
+        """Return the models whose links wait: for their own generation, or one of their group."""
+        if not awaited:
+            return set()
+        waiting = {model for model, ref in self._wanted.items() if ref in awaited}
+        names = {*present, *self._wanted}
+        changing = {name for name in names if present.get(name) != self._wanted.get(name)}
+        states = (
+            {name: self._calls(ref) for name, ref in state.items()}
+            for state in (present, self._wanted)
+        )
+        groups = find_groups(changing, *states)
+        return waiting.union(*(group for group in groups if group & waiting))
+
+    def _calls(self, ref: GenerationRef) -> frozenset[str]:
+        """Return what a generation calls if it is an ensemble."""
+        if ref not in self._called:
+            try:
+                path = self._layout.generation(*ref) / CONFIG_FILE
+                self._called[ref] = called_models(path.read_text(errors="replace"))
+            except (OSError, InvalidSpecError):
+                return frozenset()  # not there, and so nothing that Triton could load
+        return self._called[ref]
+
+    def _tell(self, names: Collection[str], *, last: bool) -> None:
+        """Tell which models still wait, and later which of them have settled."""
+        now = {name for name in names if name not in self._settled and self._is_settled(name)}
+        self._settled |= now
+        if not self._told and not last:
+            self._told = True
+            waiting = sorted(set(names) - self._settled)
+            self._report(Event("waiting", models=tuple(waiting)))
+        elif self._told and now:
+            self._report(Event("settled", models=tuple(sorted(now))))
+
+    def _is_settled(self, name: str) -> bool:
+        path = self._folder / name
+        if name not in self._wanted:
+            return not path.is_symlink()
+        object_, hash_ = self._wanted[name]
+        if object_ in self.failed:
+            return False
+        target = self._layout.link_target(self._folder, object_, hash_)
+        return disk.read_link(path) == target and path.exists()
+
+    # ---- links ----------------------------------------------------------------------------
+
+    def _resolve(self, link: Link) -> Link | None:
+        """Return a link to what can be had now: what is wanted, else what is kept for it."""
+        if self._is_ready(link):
+            return link
+        good = dict(self._manifest.keep).get(link.object)
+        server = self._folder
+        if good is None or (not self._manifest.immutable and disk.read_link(server / link.model)):
+            return None  # A link that is there stays as it is.
+        kept = replace(link, hash=good)
+        return kept if self._is_ready(kept) else None
+
+    def _publish_revision(self) -> None:
+        links = [found for link in self._manifest.links if (found := self._resolve(link))]
+        self._links = {link.model: link for link in links}
+        self.revision = revision_digest(links)
+        folder = self._layout.revision(self._manifest.server, self.revision)
+        if folder.is_dir() or not self._create_folder(folder, links):
+            flips = [self._flip(folder, link) for link in links]
+            if any(flips):  # somebody had a hand in it
+                disk.flush_folder(folder)
+
+    def _write_links(self, links: list[Link]) -> None:
+        folder = self._folder
+        try:
+            if not folder.is_dir() and self._create_folder(folder, links):
+                return
+            flips = [self._flip(folder, link) for link in links]
+            if any(flips):
+                disk.flush_folder(folder)
+        except OSError as error:
+            objects = [link.object for link in links]
+            self.fail(objects, self.explain(error, self._relative(folder)))
+
+    def _create_folder(self, folder: Path, links: list[Link]) -> bool:
+        created = create_folder(self._layout, folder, links, self._staging)
+        for link in links if created else ():
+            self._report(Event("linked", link.object, path=self._relative(folder / link.model)))
+        return created
+
+    def _remove_links(self, folder: Path, wanted: Collection[str]) -> None:
+        for model, target in remove_links(folder, wanted, self._staging).items():
+            self.unlinked.add(target)
+            self._report(Event("unlinked", target[0], path=self._relative(folder / model)))
+
+    def _is_ready(self, link: Link) -> bool:
+        try:
+            check_name(link.model)
+            if self._layout.generation(link.object, link.hash).is_dir():
+                return True
+        except InvalidSpecError as error:
+            self.fail([link.object], error)
+            return False
+        if link.object not in self.failed:
+            message = f"generation {link.hash} of {link.object} is not on the claim and not listed"
+            self.fail([link.object], GenerationMissingError(message))
+        return False
+
+    def _flip(self, folder: Path, link: Link) -> bool:
+        """Point one link to its generation; tell whether that was a change."""
+        path = folder / link.model
+        current = disk.read_link(path)
+        target = self._layout.link_target(folder, link.object, link.hash)
+        if current == target:
+            return False
+        # A link that is there by now was made by a run beside this one.
+        if current is None and path.exists() and not path.is_symlink():
+            message = f"{self._relative(path)} is not the operator's link: take it off the claim"
+            self.fail([link.object], WriteFailedError(message))
+            return False
+        try:
+            # Triton reloads only what is newer than what it loaded last, and answers 200 to the
+            # rest: without a fresh date, going back to an older generation would do nothing.
+            disk.touch(self._layout.generation(link.object, link.hash))
+            disk.replace_link(path, target, self._staging)
+        except OSError as error:
+            self.fail([link.object], self.explain(error, self._relative(path)))
+            return False
+        if (previous := read_link_target(current or "")) is not None:
+            self.unlinked.add(previous)
+        self._report(Event("linked", link.object, path=self._relative(path)))
+        return True
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._layout.root).as_posix()
