@@ -1,14 +1,18 @@
 """Models from real stores, and what the status says of sources that are not as they should be."""
 
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
 import pytest
 
-from tests.cluster.support.kube import Object
+from tests.cluster.support import triton
+from tests.cluster.support.kube import Object, condition
 from tests.cluster.support.manifests import adds, model, server, version
+from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World
 from tests.wire import servers
 
@@ -27,6 +31,8 @@ class Stores:
     s3: servers.S3
     web: str
     rude: str
+    silence: threading.Event
+    """Once it is set, the silent and the slow server answer as they should."""
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +54,35 @@ def stores(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         s3.put("models/adder/1/model.py", CODE.encode())
         rude.answers["/half"] = send_half
         world.apply(secret("keys", s3.url), secret("wrong", s3.url, key="not-the-key"))
-        yield Stores(s3, web, rude.url)
+        silence = threading.Event()
+        rude.answers["/silent/model.py"] = lambda handler, _: send_late(handler, silence)
+        rude.answers["/slow/model.py"] = lambda handler, _: send_slowly(handler, silence)
+        yield Stores(s3, web, rude.url, silence)
+        silence.set()
 
 
 def send_half(handler: servers.Handler, _: int) -> None:
     """Promise more than is sent, and close."""
     servers.send(handler, 200, b"half", length="1000")
     handler.close_connection = True
+
+
+def send_late(handler: servers.Handler, end: threading.Event) -> None:
+    """Say nothing until the end."""
+    end.wait(600)
+    servers.send(handler, 200, CODE.encode())
+
+
+def send_slowly(handler: servers.Handler, end: threading.Event) -> None:
+    """Send a byte now and then, which nobody takes for silence, and the rest at the end."""
+    rest = CODE.encode() + b"#" * 600
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(rest)))
+    handler.end_headers()
+    while rest:
+        count = len(rest) if end.wait(1) else 1
+        handler.wfile.write(rest[:count])
+        rest = rest[count:]
 
 
 def address_towards(ip: str) -> str:
@@ -148,6 +176,42 @@ def test_what_failed_is_served_once_its_source_is_mended(world: World, stores: S
     world.wait_ready("key-gone", seconds=180)
 
     world.wait_answer(SERVER, "key-gone", 7.0)
+
+
+@pytest.mark.parametrize("how", ["silent", "slow"])
+def test_a_source_that_is_silent_or_slow_keeps_only_its_own_model_waiting(
+    world: World, stores: Stores, how: str, figure: Callable[[str], None]
+) -> None:
+    shared, late, quick, beside = (f"{how}-{name}" for name in ("shared", "a", "quick", "beside"))
+    stores.silence.clear()
+    world.apply(
+        server(shared),
+        model(late, source(f"{stores.rude}/{how}/model.py"), on=shared),
+        model(quick, version(1, adds(1)), on=shared),
+    )
+
+    def measure(what: str, name: str, value: float) -> None:
+        begun = time.monotonic()
+        world.wait_answer(shared, name, value, seconds=60)
+        world.wait_ready(name)
+        figure(f"{how} source: {what} after {time.monotonic() - begun:.1f} s")
+        assert condition(world.get("TritonModel", late), "Synced").get("status") == "False"
+
+    measure("a model applied with it is served", quick, 2.0)
+    world.apply(model(beside, version(1, adds(2)), on=shared))
+    measure("one applied later is served", beside, 3.0)
+    world.apply(model(quick, version(1, adds(3)), on=shared))
+    measure("an update is served", quick, 4.0)
+    world.delete("TritonModel", beside)
+    wait_for(
+        "the deleted model is unloaded",
+        lambda: not triton.answers(world.service(shared), beside),
+        60,
+    )
+    stores.silence.set()
+    world.wait_ready(late, quick, seconds=180)
+    world.wait_answer(shared, late, 2.0)
+    world.wait_answer(shared, quick, 4.0)
 
 
 def test_a_path_that_climbs_is_refused_at_once(world: World) -> None:

@@ -96,6 +96,7 @@ def plan_loads(
     pods: Mapping[Pod, Served],
     *,
     unsynced: Collection[str],
+    waiting: Collection[str] = (),
     tried: Collection[Attempt],
     busy: Collection[Slot] = (),
     refused: Collection[str] = (),
@@ -103,21 +104,23 @@ def plan_loads(
 ) -> LoadStep:
     """Return the next step towards every pod serving every link; empty when there is none.
 
-    ``pods`` are those that answered. ``unsynced`` are the objects whose link is not on the claim
-    yet, ``refused`` those whose linked generation is about to be taken back. ``tried`` are the
-    attempts that failed and are not to be repeated now, ``busy`` the slots where an action goes
-    on. With ``one_by_one`` at most one unproven generation is tried at a time, so that there is
-    no doubt which one a server died of.
+    ``pods`` are those that answered. ``unsynced`` are the objects whose link is not what it should
+    be, ``waiting`` the models whose link is still to be moved or removed, ``refused`` the objects
+    whose linked generation is about to be taken back. ``tried`` are the attempts that failed and
+    are not to be repeated now, ``busy`` the slots where an action goes on. With ``one_by_one`` at
+    most one unproven generation is tried at a time, so that there is no doubt which one a server
+    died of.
     """
     links = linked(plans)
     unloads = tuple(
         unload
         for pod, served in pods.items()
         for name, model in served.items()
-        if name not in links and model.ready_versions
+        if name not in links and name not in waiting and model.ready_versions
         if (unload := Unload(pod, name)).slot not in busy
     )
     configs = {name: plan.config for name, plan in links.items() if plan.config is not None}
+    missing = {name for name, plan in links.items() if plan.object in unsynced or name in waiting}
     unknown = tuple(name for name in links if name not in configs)
     due = {
         name: tuple(
@@ -127,9 +130,8 @@ def plan_loads(
         )
         for level in (unknown, *load_order(configs))
         for name in level
-        if links[name].object not in unsynced and links[name].object not in refused
+        if name not in missing and links[name].object not in refused
     }
-    missing = {name for name, plan in links.items() if plan.object in unsynced}
     moving = {model for _, _, model in busy}
     carriers, carried = _find_carriers(links, due, configs, pods, {*moving, *missing})
     others = _in_turn(due, configs, {*moving, *missing}, {*carried, *(c.slot for c in carriers)})

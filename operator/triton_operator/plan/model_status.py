@@ -10,7 +10,7 @@ from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
 from triton_operator.plan.loads import serves
 from triton_operator.plan.models import ModelPlan
-from triton_operator.plan.sync import SyncPlan, SyncState
+from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_status import (
     SYNC_BLOCKED,
     find_artifacts,
@@ -185,7 +185,7 @@ def _synced(plan: ModelPlan, seen: Assessment, kept: int, *, everywhere: bool) -
     if problem := find_problem(plan, sync):
         rest = "; what was served before keeps serving" if kept else ""
         return _Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
-    if sync.state is SyncState.DONE:
+    if sync.unsettled is not None and plan.folder not in sync.unsettled:
         return _Finding(ConditionType.SYNCED, True, "Synced")
     before = {c.type: c for c in plan.record.status.conditions}.get(ConditionType.SYNCED)
     if sync.retrying and before is not None and before.status == "False":

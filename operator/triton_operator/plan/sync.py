@@ -72,6 +72,9 @@ class SyncPlan:
     """Why nothing is written, while a Job runs; what went wrong with it, if it failed."""
     reason: str = "SyncFailed"
     """The same in one word, of a Job that failed."""
+    waiting: frozenset[str] | None = None
+    """Models, by the names they are served under, whose links are not as they are to be, while a
+    Job runs that has told it."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """Why a model could not be made, by name of the ``TritonModel``."""
     copied: Mapping[str, Copied] = field(default_factory=dict)
@@ -92,6 +95,11 @@ class SyncPlan:
     """The Job that runs, or is to start, repeats one that failed."""
     repaired: Repair | None = None
     """What the Job that is done has checked and mended, if that was asked of it."""
+
+    @property
+    def unsettled(self) -> frozenset[str] | None:
+        """Models whose links are not as they are to be, or failed; None if nobody knows of any."""
+        return frozenset() if self.state is SyncState.DONE else self.waiting
 
 
 def pending_repair(record: ServerRecord) -> str:

@@ -19,7 +19,6 @@ from triton_operator.plan.loads import Attempt, Load, LoadStep, Slot, Unload, pl
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import LOAD_FAILED, LOAD_TIMED_OUT, SERVER_DIED
 from triton_operator.plan.stuck import find_stuck, may_replace
-from triton_operator.plan.sync import SyncState
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
 from triton_operator.reconcile.attempt import Attempts, Errand
 from triton_operator.reconcile.memory import Memory, Work
@@ -85,7 +84,7 @@ class Loader:
         memory.cancel(slot[0] for slot in memory.works if slot[0] not in staying)
         this = replace(this, refusals=self._known_refusals(this))
         memory.notice(this.plans, this.served)
-        if this.sync.state is not SyncState.DONE:
+        if this.sync.unsettled is None:
             return this
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         unloaded: set[Slot] = set()
@@ -123,6 +122,7 @@ class Loader:
                 if served is not None and pod.repository == LINKS
             },
             unsynced=this.sync.failures,
+            waiting=this.sync.unsettled or (),
             tried=self._tried,
             busy=memory.busy(),
             refused=[

@@ -24,8 +24,10 @@ from triton_operator.settings import Settings
 
 _FOLLOW_SECONDS = 5.0
 """Time between two looks into the log of a Job that runs."""
-_FOLLOW_LINES, _ALL_LINES = 100, 2_000
-"""Of the log's end, while the Job runs and when it is over."""
+_LINES = 5_000
+"""Of the log's end; a Job that runs has rarely written as many since the last look."""
+_OVERLAP_SECONDS = 3.0
+"""Of two looks: the clocks of nodes differ a little."""
 _LOG_TIMEOUT_SECONDS = 3.0
 """A pass does not wait longer for a node that does not answer."""
 
@@ -39,6 +41,9 @@ class _Heard:
     pod: str
     """Uid."""
     at: datetime | None = None
+    """When its log was last asked for."""
+    until: datetime | None = None
+    """When it was last read."""
     finished: bool = False
     """The Job was over when its log was read."""
     log: SyncLog = field(default_factory=SyncLog)
@@ -107,6 +112,7 @@ class Syncer:
             return replace(sync, artifacts=heard.log.artifacts)
         return replace(
             sync,
+            waiting=heard.log.waiting,
             copied=heard.log.copied,
             failures=heard.log.failures,
             retry_in=heard.due_in(pod, self._now()),
@@ -117,13 +123,15 @@ class Syncer:
         self._heard.pop(server, None)
 
     async def _listen(self, namespace: str, pod: Pod, heard: _Heard) -> _Heard:
-        """Read the end of a log; one that cannot be read tells nothing new."""
-        lines = _ALL_LINES if pod.finished else _FOLLOW_LINES
-        log = heard.log
+        """Read what a log has told since it was read last; nothing new if it cannot be read."""
+        log, now, until = heard.log, self._now(), heard.until
+        new = None
+        if until is not None and not pod.finished:
+            new = math.ceil((now - until).total_seconds() + _OVERLAP_SECONDS)
         try:
             async with asyncio.timeout(_LOG_TIMEOUT_SECONDS):
-                text = await self._cluster.read_log(namespace, pod, lines=lines)
-            log = log.followed_by(read_sync_log(text))
+                text = await self._cluster.read_log(namespace, pod, lines=_LINES, seconds=new)
+            log, until = log.followed_by(read_sync_log(text)), now
         except (OperatorError, TimeoutError) as error:
             _logger.info("the log of %s/%s cannot be read: %s", namespace, pod.name, error)
-        return _Heard(pod.uid, self._now(), pod.finished, log)
+        return _Heard(pod.uid, now, until, pod.finished, log)

@@ -23,9 +23,10 @@ def loads(
     pods: Mapping[Pod, Served],
     *plans: ModelPlan,
     unsynced: tuple[str, ...] = (),
+    waiting: tuple[str, ...] = (),
     tried: tuple[Attempt, ...] = (),
 ) -> LoadStep:
-    return plan_loads(plans or (PLAN,), pods, unsynced=unsynced, tried=tried)
+    return plan_loads(plans or (PLAN,), pods, unsynced=unsynced, waiting=waiting, tried=tried)
 
 
 def told(found: LoadStep) -> list[tuple[str, str, bool]]:
@@ -69,6 +70,19 @@ def test_a_model_that_is_not_on_the_claim_yet_is_not_loaded() -> None:
     assert not loads({A: {}}, unsynced=("resnet",))
 
 
+def test_what_waits_for_a_source_is_left_alone_and_the_others_are_loaded() -> None:
+    other = plan(model("bert"))
+
+    assert told(loads({A: {}}, PLAN, other, waiting=("resnet",))) == [("a", "bert", True)]
+
+
+def test_a_model_is_unloaded_only_when_its_link_is_gone() -> None:
+    pods = {A: {"gone": served("x"), "resnet": served(NEW)}}
+
+    assert not loads(pods, waiting=("gone",))
+    assert [unload.model for unload in loads(pods, waiting=("other",)).unloads] == ["gone"]
+
+
 def test_wrong_versions_count_as_not_served() -> None:
     both = plan(
         model(
@@ -100,6 +114,14 @@ def test_members_are_loaded_before_their_ensemble() -> None:
     assert told(loads({A: {}}, *plans)) == [("a", "left", True), ("a", "right", True)]
     partly = {p.folder: served(p.link) for p in plans if p.folder != "whole"}
     assert told(loads({A: partly}, *plans)) == [("a", "whole", True)]
+
+
+def test_an_ensemble_is_not_loaded_before_the_member_that_waits() -> None:
+    plans = family()
+    pods = {A: {"right": served(linked(plans)["right"].link)}}
+
+    assert told(loads(pods, *plans)) == [("a", "left", True)]
+    assert not loads(pods, *plans, waiting=("left",))
 
 
 def test_a_member_that_is_refused_does_not_keep_the_others_back() -> None:

@@ -271,6 +271,38 @@ def test_more_than_a_status_may_hold_is_cut() -> None:
     assert len(assess(sync).artifacts) == 64
 
 
+def test_a_log_tells_which_models_wait_however_it_is_cut() -> None:
+    lines = [
+        Event("waiting", models=("a", "b", "c")).to_json(),
+        Event("settled", models=("a",)).to_json(),
+        Event("settled", models=("b", "c")).to_json(),
+    ]
+    whole = read_sync_log("\n".join(lines))
+    assert whole.waiting == set()
+    for cut in range(len(lines)):
+        for overlap in range(cut + 1):
+            first = read_sync_log("\n".join(lines[:cut]))
+            later = read_sync_log("\n".join(lines[cut - overlap :]))
+            assert first.followed_by(later) == whole
+    # Without its beginning nobody can say which ones wait.
+    assert read_sync_log("\n".join(lines[1:])).waiting is None
+    assert read_sync_log('{"event": "waiting", "models": ["a", 1]}').waiting is None
+
+
+def test_a_model_whose_link_is_in_place_is_synced_while_others_wait() -> None:
+    running = SyncPlan(SyncState.RUNNING, waiting=frozenset({"other"}))
+    assert told(assess(running)) == ("True", "Synced")
+    assert told(assess(replace(running, waiting=frozenset({"resnet"})))) == ("False", "Syncing")
+    assert told(assess(replace(running, waiting=None))) == ("False", "Syncing")
+    failure = {"resnet": Failure("SourceNotFound", "gone")}
+    assert told(assess(replace(running, failures=failure))) == ("False", "SourceNotFound")
+
+
+def told(status: TritonModelStatus) -> tuple[str, str]:
+    (synced,) = (each for each in status.conditions if each.type == "Synced")
+    return synced.status, synced.reason
+
+
 def test_a_log_tells_of_each_model() -> None:
     lines = [
         Event("copied", "resnet", bytes=0, total=10),

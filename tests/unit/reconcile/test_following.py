@@ -91,6 +91,85 @@ async def test_a_failure_is_told_before_the_others_are_done(
     assert world.model_status("resnet").sync is not None
 
 
+SILENT = "https://models.example/silent.onnx"
+SLOW = {"versions": [{"version": 1, "source": {"uri": SILENT}}], "serverRef": {"name": "vision"}}
+SHARED = {"serverRef": {"name": "vision"}}
+
+
+async def test_a_silent_source_keeps_only_its_own_model_waiting(
+    world: World, operator: Operator
+) -> None:
+    world.silent_sources.add(SILENT)
+    world.server("vision", replicas=2)
+    world.model("slow", code="", **SLOW)
+    world.model("quick", **SHARED)
+    await operator.run(seconds=30)
+    assert world.condition("quick") == "True Serving"
+    assert world.condition("slow", "Synced") == "False Syncing"
+
+    world.model("late", **SHARED)  # while the Job runs
+    await operator.run(seconds=20)
+    assert world.condition("late") == "True Serving"
+
+    world.model("quick", code="# 2", **SHARED)
+    await operator.run(seconds=20)
+    assert world.condition("quick") == "True Serving"
+    newest = world.model_status("quick").config_hash
+    assert [each["quick"] for each in world.serving("vision")] == [newest] * 2
+
+    world.remove(names.KIND_MODEL, "late")
+    await operator.run(seconds=20)
+    assert [set(each) for each in world.serving("vision")] == [{"quick"}] * 2
+
+    world.silent_sources.clear()
+    await operator.settle()
+    assert world.condition("slow") == "True Serving"
+    assert world.condition("quick") == "True Serving"
+
+
+async def test_a_generation_that_is_refused_while_a_job_runs_is_taken_back(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("quick", **SHARED)
+    await operator.settle()
+    good = world.model_status("quick").config_hash
+    world.silent_sources.add(SILENT)
+    world.model("slow", code="", **SLOW)
+    world.model("quick", code="raise", **SHARED)
+    await operator.run(seconds=40)
+
+    assert world.condition("quick", "Loaded") == "False BlockedByFailedLoad"
+    assert world.serving("vision") == [{"quick": good}]
+    assert world.condition("slow", "Synced") == "False Syncing"
+
+
+async def test_what_was_told_before_a_read_that_failed_is_read_with_the_next(
+    world: World,
+) -> None:
+    asked: list[int | None] = []
+    refusals = [False, True, False]
+
+    class Logs(Cluster):
+        async def read_log(self, *_: object, seconds: int | None = None, **__: object) -> str:
+            asked.append(seconds)
+            if refusals.pop(0):
+                raise ClusterError("GET", "log", status=500)
+            return "\n".join(event.to_json() for event in world.copying or ())
+
+    cluster = Logs(world)
+    settings = Settings(server_image="a", sync_image="b")
+    syncer = Syncer(cluster, Claims(cluster, lambda: world.now), settings, lambda: world.now)
+    sync, found = SyncPlan(SyncState.RUNNING, log=RUNNING), []
+    for event in (Event("waiting", models=("a", "b")), None, Event("settled", models=("b",))):
+        world.copying = [event] if event else []
+        found.append((await syncer.follow(SERVER, sync)).unsettled)
+        world.now += timedelta(seconds=5)
+
+    assert found == [{"a", "b"}, {"a", "b"}, {"a"}]
+    assert asked == [None, 8, 13]
+
+
 async def test_a_log_that_cannot_be_read_leaves_what_was_known(world: World) -> None:
     syncer = build_syncer(world)
     sync = SyncPlan(SyncState.RUNNING, log=RUNNING)

@@ -76,6 +76,8 @@ class World:
         self.stuck_jobs = False
         self.copying: list[JobEvent] | None = None
         """While this is set, Jobs run on; it is their log."""
+        self.silent_sources: set[str] = set()
+        """Jobs that ask them run on, when they have published what does not need them."""
         self.log_reads: list[str] = []
         """The pods whose log was read."""
         self.moment = 0
@@ -86,6 +88,7 @@ class World:
         self._version = 0
         self._uids = 0
         self._applied: dict[Ref, Manifest] = {}
+        self._job_logs: dict[str, list[JobEvent]] = {}
 
     # ---- what a user does -----------------------------------------------------------------
 
@@ -313,7 +316,8 @@ class World:
     ) -> str:
         self.log_reads.append(pod.name)
         if pod.component == COMPONENT_SYNC:
-            return "\n".join(event.to_json() for event in self.copying or ())
+            events = self.copying or self._job_logs.get(pod.uid, ())
+            return "\n".join(event.to_json() for event in events)
         ended, process = self.ended.get(pod.uid), self.triton.processes.get(pod.uid)
         found = ended if previous or process is None else process
         if found is None:
@@ -379,14 +383,16 @@ class World:
             ]
             return
         if self.copying is not None:
-            since = pod["status"].setdefault("startTime", self.now.isoformat())
-            state = {"running": {"startedAt": since}}
-            pod["status"] |= {"containerStatuses": [{"name": "sync", "state": state}]}
+            self._go_on(pod)
             return
         volumes = job["spec"]["template"]["spec"]["volumes"]
         config_map = next(v["configMap"]["name"] for v in volumes if "configMap" in v)
         text = self.objects[("ConfigMap", NAMESPACE, config_map)]["data"]["manifest.json"]
         container = job["spec"]["template"]["spec"]["containers"][0]
+        if slow := self._find_slow(Repository.from_json(text)):
+            self._go_on(pod)
+            self._publish_some(self._claim(claim_name), Repository.from_json(text), slow, pod)
+            return
         report = self._materialize(
             self._claim(claim_name),
             Repository.from_json(text),
@@ -407,6 +413,37 @@ class World:
                 }
             ]
         }
+
+    def _go_on(self, pod: Body) -> None:
+        """Have the pod of a Job run, and go on running."""
+        since = pod["status"].setdefault("startTime", self.now.isoformat())
+        state = {"running": {"startedAt": since}}
+        pod["status"] |= {"containerStatuses": [{"name": "sync", "state": state}]}
+
+    def _find_slow(self, manifest: Repository) -> set[str]:
+        """Return the objects whose sources say nothing."""
+        return {
+            each.object
+            for each in manifest.generations
+            for version in each.versions
+            if version.source is not None and version.source.uri in self.silent_sources
+        }
+
+    def _publish_some(self, claim: Claim, manifest: Repository, slow: set[str], pod: Body) -> None:
+        """Do what a Job does while sources are silent; no ensemble of this world needs them."""
+        log = self._job_logs.setdefault(pod["metadata"]["uid"], [])
+        if log or manifest.immutable:
+            return
+        for generation in manifest.generations:
+            if generation.object not in slow:
+                claim.generations[(generation.object, generation.hash)] = generation
+        claim.publish(manifest, slow)
+        wanted = {link.model for link in manifest.links}
+        for owner, model in list(claim.links):
+            if owner == manifest.server and model not in wanted:
+                del claim.links[(owner, model)]
+        waiting = tuple(link.model for link in manifest.links if link.object in slow)
+        log.append(JobEvent("waiting", models=waiting))
 
     def _materialize(
         self, claim: Claim, manifest: Repository, *, repair: bool, mounted: set[str]
