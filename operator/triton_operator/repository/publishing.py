@@ -46,6 +46,8 @@ class Publisher:
         self._report = report
         self._folder = layout.server(manifest.server)
         self._wanted = {link.model: (link.object, link.hash) for link in manifest.links}
+        self._present: dict[str, GenerationRef] = {}
+        """What the folder's links lead to, read when the run begins and when it ends."""
         self._links: dict[str, Link] = {}
         """What each model's link was pointed to, or left at."""
         self._settled: set[str] = set()
@@ -69,17 +71,23 @@ class Publisher:
             if not awaited:
                 self._publish_revision()
             return
-        present = {path.name: ref for path, ref in read_links(self._folder).items()}
-        held = self._find_held(present, awaited) | self._settled
-        due = [link for link in self._manifest.links if link.model not in held]
-        links = [found for link in due if (found := self._resolve(link))]
+        if not awaited or not self._told:
+            self._present = {path.name: ref for path, ref in read_links(self._folder).items()}
+        names = {*self._present, *self._wanted}
+        due = names - self._find_held(names, awaited) - self._settled
+        links = [
+            found
+            for link in self._manifest.links
+            if link.model in due and (found := self._resolve(link))
+        ]
         if awaited and not self.has_folder and (patient or not links):
             return
         self._links |= {link.model: link for link in links}
         self._write_links(links)
-        if gone := present.keys() - self._wanted.keys() - held:
-            self._remove_links(self._folder, {*self._wanted, *present} - gone)
-        self._tell({*present, *self._wanted}, last=not awaited)
+        self._present |= {link.model: (link.object, link.hash) for link in links}
+        if gone := due - self._wanted.keys():
+            self._remove_links(self._folder, names - gone)
+        self._tell(names, due, last=not awaited)
 
     def resolves(self) -> bool:
         """Tell whether no other run removed what a link of ours points to."""
@@ -137,18 +145,15 @@ class Publisher:
 
     # ---- what waits -----------------------------------------------------------------------
 
-    def _find_held(
-        self, present: dict[str, GenerationRef], awaited: Collection[GenerationRef]
-    ) -> set[str]:
+    def _find_held(self, names: Collection[str], awaited: Collection[GenerationRef]) -> set[str]:
         """Return the models whose links wait: for their own generation, or one of their group."""
         if not awaited:
             return set()
         waiting = {model for model, ref in self._wanted.items() if ref in awaited}
-        names = {*present, *self._wanted}
-        changing = {name for name in names if present.get(name) != self._wanted.get(name)}
+        changing = {n for n in names if self._present.get(n) != self._wanted.get(n)}
         states = (
             {name: self._calls(ref) for name, ref in state.items()}
-            for state in (present, self._wanted)
+            for state in (self._present, self._wanted)
         )
         groups = find_groups(changing, *states)
         return waiting.union(*(group for group in groups if group & waiting))
@@ -163,9 +168,10 @@ class Publisher:
                 return frozenset()  # not there, and so nothing that Triton could load
         return self._called[ref]
 
-    def _tell(self, names: Collection[str], *, last: bool) -> None:
+    def _tell(self, names: Collection[str], due: Collection[str], *, last: bool) -> None:
         """Tell which models still wait, and later which of them have settled."""
-        now = {name for name in names if name not in self._settled and self._is_settled(name)}
+        # A repair has yet to read some of those whose links are right.
+        now = {name for name in (due if self._told else names) if self._is_settled(name)}
         self._settled |= now
         if not self._told and not last:
             self._told = True
