@@ -7,8 +7,11 @@ from triton_operator.observed import Pod
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.rollouts import blame, find_fallen
 from triton_operator.plan.sync import SyncState
-from triton_operator.ports import Cluster
+from triton_operator.ports import Cluster, Key
 from triton_operator.reconcile.state import Pass
+
+_Logs = dict[tuple[str, int], tuple[str, ...]]
+"""What containers that ended have said, by pod uid and how often the pod was started again."""
 
 
 class Roller:
@@ -16,25 +19,38 @@ class Roller:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._logs: dict[Key, _Logs] = {}
+
+    def forget(self, server: Key) -> None:
+        """Forget what a server's pods have said."""
+        self._logs.pop(server, None)
 
     async def watch(self, this: Pass) -> Pass:
-        """Return the pass with the models that keep up-to-date pods from serving."""
+        """Return the pass with the models that keep up-to-date pods from serving.
+
+        The log of a container that ended is read once.
+        """
         if this.sync.state is not SyncState.DONE or this.repository != this.sync.revision:
             return this
+        server = (this.record.meta.namespace, this.record.meta.name)
+        before, known = self._logs.pop(server, {}), _Logs()
+        refusals: dict[str, Refusal] = {}
         for pod in sorted(find_fallen(this.served, this.repository), key=lambda pod: pod.name):
-            if refusals := await self._explain(this, pod):
-                return replace(this, refusals=refusals)
-        return this
+            end = (pod.uid, pod.restarts)
+            logs = before.get(end) or await self._read(server[0], pod)
+            if logs:
+                known[end] = logs
+                self._logs[server] = known
+            found = (blame(this.plans, this.sync.failures, pod, log) for log in logs)
+            refusals = refusals or next(filter(None, found), {})
+        return replace(this, refusals=refusals) if refusals else this
 
-    async def _explain(self, this: Pass, pod: Pod) -> dict[str, Refusal]:
+    async def _read(self, namespace: str, pod: Pod) -> tuple[str, ...]:
+        logs = []
         # The container that ended may have been started again since the pod was observed.
         for previous in (False, True):
             try:
-                log = await self._cluster.read_log(
-                    this.record.meta.namespace, pod, previous=previous
-                )
+                logs.append(await self._cluster.read_log(namespace, pod, previous=previous))
             except OperatorError:
                 continue  # No such container: it has not ended yet, or is cleaned up.
-            if refusals := blame(this.plans, this.sync.failures, pod, log):
-                return refusals
-        return {}
+        return tuple(logs)

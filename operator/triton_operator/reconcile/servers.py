@@ -81,6 +81,7 @@ class ServerReconciler:
             self._scaler.forget(key)
         if record is None:
             self._syncer.forget(key)
+            self._roller.forget(key)
             return self._settings.resync_seconds
         present = [model for model in world.models if model.meta.deletion_timestamp is None]
         leaving = tuple(model for model in present if model.leaves(record.meta.name))

@@ -172,6 +172,15 @@ async def test_a_first_version_that_fails_is_told_and_tried_again(
     assert sorted(world.warnings("resnet")) == ["LoadFailed", "PodsFailing"]
     (pod,) = pods(world, "resnet")
     assert pod.waiting == "CrashLoopBackOff"  # which is Kubernetes' way of trying again
+    before = len(world.log_reads)
+    await operator.run(seconds=20)
+    (again,) = pods(world, "resnet")
+    # Of each container that has ended, the log and that of the one before it are read once.
+    assert 0 < len(world.log_reads) - before <= 2 * (again.restarts - pod.restarts)
+    await operator.run_once()
+    read = len(world.log_reads)
+    await operator.run_once()
+    assert len(world.log_reads) == read
 
     world.model("resnet", "pass", server=ROLLOUT)
     await operator.settle()
