@@ -73,10 +73,13 @@ def materialize(
     staging = disk.Staging(layout.staging, manifest.server)
     checksums = Checksums() if repair else None
     mended: set[str] = set()
+    changed = {name for name, _ in manifest.keep}
 
     def tell(event: Event) -> None:
-        if repair and event.object and event.event in {"built", "mended", "linked"}:
-            mended.add(event.object)
+        if repair and event.object:
+            # What changes is built and linked anyway.
+            done = {"mended"} if event.object in changed else {"built", "linked", "mended"}
+            mended.update({event.object} if event.event in done else ())
         report(event)
 
     copying = Copying(tell)

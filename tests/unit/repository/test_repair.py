@@ -151,6 +151,16 @@ def test_a_whole_model_needs_no_source_to_be_found_whole(claim: Claim) -> None:
     assert (outcome.failed, outcome.mended) == ({}, set())
 
 
+def test_what_merely_changes_at_the_same_time_is_not_mended(claim: Claim) -> None:
+    changed = model("chain", "ensemble of others")
+    edit(folder(claim.root, "resnet") / "config.pbtxt")
+
+    outcome = claim.sync(serving(RESNET, BERT, changed, keep=(CHAIN,)), repair=True)
+
+    assert claim.served()["chain/config.pbtxt"] == "ensemble of others"
+    assert outcome.mended == {"resnet"}
+
+
 def test_what_cannot_be_mended_is_told_and_keeps_its_link(claim: Claim) -> None:
     claim.sources.artifacts[URI] = SourceUnreachableError("away")
     edit(folder(claim.root, "resnet") / "1/model.onnx")
