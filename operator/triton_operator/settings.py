@@ -51,6 +51,8 @@ class Settings:
     sync_image: str = "triton-operator:0.1.0"
     """The image of sync Jobs: the operator's own."""
     sync_image_pull_policy: str = "IfNotPresent"
+    sync_memory_limit: str = "1Gi"
+    """What a sync Job may take; the kubelet kills one that takes more."""
     image_pull_secrets: tuple[str, ...] = ()
     """The Secrets of servers that name none, for their images and those of their sync Jobs."""
     server_access: ServerAccess | None = None

@@ -112,6 +112,8 @@ env:
     value: {{ default (include "triton-operator.image" .) .Values.syncImage | quote }}
   - name: TRITON_OPERATOR_SYNC_IMAGE_PULL_POLICY
     value: {{ .Values.image.pullPolicy }}
+  - name: TRITON_OPERATOR_SYNC_MEMORY_LIMIT
+    value: {{ .Values.syncMemoryLimit | quote }}
   - name: TRITON_OPERATOR_RESYNC_SECONDS
     value: {{ .Values.resyncSeconds | quote }}
   {{- with .Values.autoscaling }}

@@ -44,6 +44,7 @@ def build_sync_job(
     attempt: int,
     image: str,
     image_pull_policy: str,
+    memory_limit: str,
     repair: str = "",
     one_node: bool = False,
     absent: Collection[str] = (),
@@ -59,6 +60,7 @@ def build_sync_job(
         attempt: How often the manifest was tried before.
         image: The operator's own.
         image_pull_policy: When that is pulled.
+        memory_limit: A quantity.
         repair: The request to check what is on the claim that it answers, if any.
         one_node: Only one node at a time can mount the claim.
         absent: Claims that sources name and that are not there: models fail for want of them.
@@ -110,7 +112,7 @@ def build_sync_job(
         ],
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi"},
-            "limits": {"memory": "1Gi"},
+            "limits": {"memory": memory_limit},
         },
         "securityContext": build_container_security(),
         "volumeMounts": [

@@ -147,6 +147,7 @@ def _build_objects(
         attempt=0,
         image=settings.sync_image,
         image_pull_policy=settings.sync_image_pull_policy,
+        memory_limit=settings.sync_memory_limit,
         one_node=one_node,
     )
     return {

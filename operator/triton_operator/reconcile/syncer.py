@@ -84,6 +84,7 @@ class Syncer:
                 attempt=sync.start.attempt,
                 image=self._settings.sync_image,
                 image_pull_policy=self._settings.sync_image_pull_policy,
+                memory_limit=self._settings.sync_memory_limit,
                 repair=sync.start.repair,
                 one_node=needs_one_node(modes),
                 # Without its claim one model fails, and says so, rather than the whole Job.

@@ -255,6 +255,7 @@ def test_values_reach_the_operator() -> None:
         serverImage="registry.example/tritonserver:1",
         watchNamespaces=["team-a", "team-b"],
         resyncSeconds=7.5,
+        syncMemoryLimit="2Gi",
         autoscaling={
             "intervalSeconds": 10,
             "scrapeDeadlineSeconds": 1.5,
@@ -273,6 +274,7 @@ def test_values_reach_the_operator() -> None:
         sync_image_pull_policy="Always",
         namespaces=("team-a", "team-b"),
         resync_seconds=7.5,
+        sync_memory_limit="2Gi",
         autoscaling_interval_seconds=10,
         scrape_deadline_seconds=1.5,
         max_gpus=16,

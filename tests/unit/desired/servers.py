@@ -122,6 +122,7 @@ class Case:
                 attempt=1,
                 image="operator:test",
                 image_pull_policy="IfNotPresent",
+                memory_limit="1Gi",
             ),
         ]
 

@@ -67,6 +67,7 @@ def test_what_removes_a_servers_files_needs_nothing_that_may_have_gone_with_it()
         attempt=0,
         image="i",
         image_pull_policy="Always",
+        memory_limit="1Gi",
     )
     spec = job["spec"]["template"]["spec"]
     assert "serviceAccountName" not in spec
