@@ -18,6 +18,7 @@ from tests.unit.repository.scenarios import (
     WHOLE,
     Scenario,
 )
+from triton_operator.repository import materialize as materialize_module
 from triton_operator.repository.artifacts import read_record
 from triton_operator.repository.layout import RECORD_FILE, read_link_target
 from triton_operator.repository.manifest import Manifest
@@ -140,6 +141,28 @@ def test_killed_anywhere_every_model_is_whole_and_the_next_run_makes_it_as_if_ne
         assert_links_are_whole(whole.root)
         assert set(whole.served()) == served_by(scenario.then)
         assert all(path.stat().st_nlink > 1 for path in whole.root.glob("blobs/*"))
+
+
+@pytest.mark.usefixtures("hasty")
+def test_killed_while_models_come_one_by_one_every_one_of_them_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materialize_module, "_FIRST_LINKS_SECONDS", -1.0)
+    scenario = SCENARIOS["first sync"]
+    whole = Claim(tmp_path / "whole", MemorySources(ARTIFACTS))
+    whole.root.mkdir()
+    changes = record_changes(lambda: scenario.run(whole))
+    expected, seen = settle(whole, scenario), set()
+    for step in range(len(changes)):
+        (tmp_path / str(step)).mkdir()
+        claim = scenario.prepare(tmp_path / str(step))
+        die_before(step, lambda claim=claim: scenario.run(claim))
+
+        assert_links_are_whole(claim.root)
+        seen.add(frozenset(served(claim.root)))
+        assert settle(claim, scenario) == expected, f"killed before {changes[step]} ({step})"
+    # What needs no source is there first.
+    assert seen == {frozenset(), frozenset({"script"}), frozenset({"script", "resnet"})}
 
 
 def test_every_kind_of_change_is_a_point_to_die_at(tmp_path: Path) -> None:
