@@ -192,6 +192,7 @@ def test_a_source_that_is_silent_or_slow_keeps_only_its_own_model_waiting(
 
     def measure(what: str, name: str, value: float) -> None:
         begun = time.monotonic()
+        world.wait_ready(name)
         world.wait_answer(shared, name, value, seconds=60)
         world.wait_ready(name)
         figure(f"{how} source: {what} after {time.monotonic() - begun:.1f} s")

@@ -16,7 +16,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from triton_operator.errors import OperatorError
-from triton_operator.repository import disk
+from triton_operator.repository import disk, publishing
+from triton_operator.repository.artifacts import read_record
 from triton_operator.repository.blobs import Blobs
 from triton_operator.repository.copying import Copying
 from triton_operator.repository.downloads import Downloads, Limits
@@ -27,7 +28,6 @@ from triton_operator.repository.manifest import Generation, Manifest
 from triton_operator.repository.outcome import Event, Failure, Outcome
 from triton_operator.repository.partial import remove_downloads
 from triton_operator.repository.prune import prune, remove_server, sweep_staging
-from triton_operator.repository.publishing import Publisher
 from triton_operator.repository.sources import Sources, write_error
 
 _ROUNDS = 3
@@ -88,7 +88,7 @@ def materialize(
     generations = Generations(
         layout, staging, blobs, downloads, report=copying, checksums=checksums
     )
-    publisher = Publisher(layout, manifest, staging, copying)
+    publisher = publishing.Publisher(layout, manifest, staging, copying)
     run = _Run(manifest, generations, downloads, publisher)
     problem = None
     try:
@@ -110,10 +110,11 @@ def materialize(
         staging.close()
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
-    artifacts = publisher.read_artifacts()
+    links = {link.object: publisher.published / link.model for link in manifest.links}
+    records = {name: read_record(link) for name, link in links.items()}
     return Outcome(
         publisher.failed,
-        artifacts,
+        {name: artifacts for name, artifacts in records.items() if artifacts},
         blobs.bytes_copied,
         problem,
         frozenset(mended),
@@ -129,7 +130,7 @@ class _Run:
         manifest: Manifest,
         generations: Generations,
         downloads: Downloads,
-        publisher: Publisher,
+        publisher: publishing.Publisher,
     ) -> None:
         self._manifest = manifest
         self._generations = generations
@@ -159,7 +160,8 @@ class _Run:
                 while builds:
                     left = max(0.0, self._patient_until - time.monotonic())
                     self._publisher.publish(awaited, patient=left > 0)
-                    patience = left if left and not self._publisher.has_folder else None
+                    hurry = left and not self._publisher.has_folder
+                    patience = left if hurry else publishing.TELL_SECONDS
                     ended, _ = wait(builds, patience, return_when=FIRST_COMPLETED)
                     # One by one: what a run does to the claim must not depend on its pace.
                     for build in [build for build in builds if build in ended][:1]:

@@ -1,12 +1,13 @@
 """Letting pods find what is built: each link is moved when all that moves with it is there."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.repository import disk
-from triton_operator.repository.artifacts import Artifact, read_record
 from triton_operator.repository.groups import called_models, find_groups
 from triton_operator.repository.layout import CONFIG_FILE, Layout, check_name, read_link_target
 from triton_operator.repository.links import (
@@ -25,6 +26,9 @@ from triton_operator.repository.sources import (
     WriteFailedError,
     write_error,
 )
+
+TELL_SECONDS = 60.0
+"""How often it is told which models wait: the end of a long log has to tell it, too."""
 
 
 class Publisher:
@@ -51,7 +55,7 @@ class Publisher:
         self._links: dict[str, Link] = {}
         """What each model's link was pointed to, or left at."""
         self._settled: set[str] = set()
-        self._told = False
+        self._told_at: float | None = None
         self._called: dict[GenerationRef, frozenset[str]] = {
             (each.object, each.hash): called_models(each.config) for each in manifest.generations
         }
@@ -60,6 +64,13 @@ class Publisher:
     def has_folder(self) -> bool:
         """Whether there is what pods of this server wait for."""
         return self._manifest.immutable or self._folder.is_dir()
+
+    @property
+    def published(self) -> Path:
+        """The folder of the links, or of the revision that was published."""
+        if not self.revision:
+            return self._folder
+        return self._layout.revision(self._manifest.server, self.revision)
 
     def publish(self, awaited: Collection[GenerationRef] = (), *, patient: bool = False) -> None:
         """Move the links that wait for none of the ``awaited`` generations, each group in one go.
@@ -71,7 +82,7 @@ class Publisher:
             if not awaited:
                 self._publish_revision()
             return
-        if not awaited or not self._told:
+        if not awaited or self._told_at is None:
             self._present = {path.name: ref for path, ref in read_links(self._folder).items()}
         names = {*self._present, *self._wanted}
         due = names - self._find_held(names, awaited) - self._settled
@@ -91,9 +102,7 @@ class Publisher:
 
     def resolves(self) -> bool:
         """Tell whether no other run removed what a link of ours points to."""
-        folder = self._folder
-        if self.revision:
-            folder = self._layout.revision(self._manifest.server, self.revision)
+        folder = self.published
         broken = {
             model
             for model, link in self._links.items()
@@ -118,15 +127,6 @@ class Publisher:
             self.unlinked |= held
             path = self._layout.revision(manifest.server, digest)
             self._report(Event("pruned", path=self._relative(path)))
-
-    def read_artifacts(self) -> dict[str, tuple[Artifact, ...]]:
-        """Return what is linked now was made of, by object, where it had sources."""
-        folder = self._folder
-        if self.revision:
-            folder = self._layout.revision(self._manifest.server, self.revision)
-        links = {link.object: folder / link.model for link in self._manifest.links}
-        records = {name: read_record(link) for name, link in links.items()}
-        return {name: artifacts for name, artifacts in records.items() if artifacts}
 
     def fail(self, objects: Iterable[str], error: OperatorError) -> None:
         """Note, and tell, that models are not as the manifest wants them."""
@@ -171,13 +171,13 @@ class Publisher:
     def _tell(self, names: Collection[str], due: Collection[str], *, last: bool) -> None:
         """Tell which models still wait, and later which of them have settled."""
         # A repair has yet to read some of those whose links are right.
-        now = {name for name in (due if self._told else names) if self._is_settled(name)}
+        asked = names if self._told_at is None else due
+        now = {name for name in asked if self._is_settled(name)}
         self._settled |= now
-        if not self._told and not last:
-            self._told = True
-            waiting = sorted(set(names) - self._settled)
-            self._report(Event("waiting", models=tuple(waiting)))
-        elif self._told and now:
+        if not last and time.monotonic() - (self._told_at or -math.inf) >= TELL_SECONDS:
+            self._told_at = time.monotonic()
+            self._report(Event("waiting", models=tuple(sorted(set(names) - self._settled))))
+        elif self._told_at is not None and now:
             self._report(Event("settled", models=tuple(sorted(now))))
 
     def _is_settled(self, name: str) -> bool:
@@ -197,8 +197,9 @@ class Publisher:
         if self._is_ready(link):
             return link
         good = dict(self._manifest.keep).get(link.object)
-        server = self._folder
-        if good is None or (not self._manifest.immutable and disk.read_link(server / link.model)):
+        if good is None:
+            return None
+        if not self._manifest.immutable and disk.read_link(self._folder / link.model):
             return None  # A link that is there stays as it is.
         kept = replace(link, hash=good)
         return kept if self._is_ready(kept) else None
@@ -209,21 +210,16 @@ class Publisher:
         self.revision = revision_digest(links)
         folder = self._layout.revision(self._manifest.server, self.revision)
         if folder.is_dir() or not self._create_folder(folder, links):
-            flips = [self._flip(folder, link) for link in links]
-            if any(flips):  # somebody had a hand in it
-                disk.flush_folder(folder)
+            self._flip_all(folder, links)  # Somebody may have had a hand in it.
 
     def _write_links(self, links: list[Link]) -> None:
-        folder = self._folder
         try:
-            if not folder.is_dir() and self._create_folder(folder, links):
+            if not self._folder.is_dir() and self._create_folder(self._folder, links):
                 return
-            flips = [self._flip(folder, link) for link in links]
-            if any(flips):
-                disk.flush_folder(folder)
+            self._flip_all(self._folder, links)
         except OSError as error:
-            objects = [link.object for link in links]
-            self.fail(objects, self.explain(error, self._relative(folder)))
+            problem = self.explain(error, self._relative(self._folder))
+            self.fail([link.object for link in links], problem)
 
     def _create_folder(self, folder: Path, links: list[Link]) -> bool:
         created = create_folder(self._layout, folder, links, self._staging)
@@ -249,8 +245,13 @@ class Publisher:
             self.fail([link.object], GenerationMissingError(message))
         return False
 
+    def _flip_all(self, folder: Path, links: list[Link]) -> None:
+        flips = [self._flip(folder, link) for link in links]
+        if any(flips):
+            disk.flush_folder(folder)
+
     def _flip(self, folder: Path, link: Link) -> bool:
-        """Point one link to its generation; tell whether that was a change."""
+        """Point one link to its generation; return whether that was a change."""
         path = folder / link.model
         current = disk.read_link(path)
         target = self._layout.link_target(folder, link.object, link.hash)

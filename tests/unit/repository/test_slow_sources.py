@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.repository.claim import Claim, MemorySources, digest, model, serving, version
-from triton_operator.repository import disk, materialize
+from triton_operator.repository import disk, materialize, publishing
 from triton_operator.repository.manifest import Generation, Link, Manifest, SourceRef
 from triton_operator.repository.outcome import Outcome
 from triton_operator.repository.sources import SourceFile, SourceUnreachableError
@@ -123,6 +123,16 @@ def test_updates_and_removals_do_not_wait_for_a_silent_source(
         wait_for(lambda: told(claim))
         assert linked(claim) == {"inline": "inline", "quick": "quick"}
         assert told(claim) == [("waiting", ("aaa",))]
+
+
+def test_which_ones_wait_is_told_again(
+    claim: Claim, sources: SlowSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator that starts meanwhile may find the end of the log only."""
+    monkeypatch.setattr(publishing, "TELL_SECONDS", 0.05)
+    with running(claim, serving(SLOW, INLINE)):
+        wait_for(lambda: told(claim)[:3] == [("waiting", ("aaa",))] * 3)
+    wait_for(lambda: told(claim)[-1] == ("settled", ("aaa",)))
 
 
 def test_one_that_fails_goes_on_waiting(claim: Claim, sources: SlowSources) -> None:
