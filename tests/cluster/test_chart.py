@@ -15,7 +15,7 @@ import yaml
 from tests.cluster.support import triton
 from tests.cluster.support.audit import AuditLog
 from tests.cluster.support.installation import CHART, NAMESPACE, Installation
-from tests.cluster.support.kube import Kube, Refused, kubectl, path_of
+from tests.cluster.support.kube import Kube, Object, Refused, kubectl, path_of
 from tests.cluster.support.load import Load
 from tests.cluster.support.manifests import adds, claim, model, server, version
 from tests.cluster.support.waiting import wait_for
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 
 CRDS = ("tritonmodels.triton-operator.io", "tritonservers.triton-operator.io")
 NEW_FIELD = "logVerbosity"
-"""A field of servers that the version before did not have."""
+"""A field of a model's own server that the version before did not have."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +50,7 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(CHART, chart)
     about = chart / "Chart.yaml"
     about.write_text(re.sub(r"(?m)^version: .*", "version: 0.0.9", about.read_text()))
-    path = chart / "files" / "crds" / f"{CRDS[1]}.yaml"
+    path = chart / "files" / "crds" / f"{CRDS[0]}.yaml"
     crd = yaml.safe_load(path.read_text())
     del server_fields(crd)[NEW_FIELD]
     path.write_text(yaml.safe_dump(crd))
@@ -63,13 +63,15 @@ def restrict(kube: Kube, namespace: str) -> None:
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
-def server_fields(crd: dict) -> dict:
+def server_fields(crd: Object) -> Object:
+    """Return the schema of each field of a model's own server."""
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return dict.__getitem__(schema["properties"]["spec"], "properties")
+    fields: Object = schema["properties"]["spec"]["properties"]["server"]["properties"]
+    return fields
 
 
-def live_fields(kube: Kube) -> dict:
-    found = kube.get("CustomResourceDefinition", "", CRDS[1])
+def live_fields(kube: Kube) -> Object:
+    found = kube.get("CustomResourceDefinition", "", CRDS[0])
     assert found is not None
     return server_fields(found)
 
@@ -131,9 +133,14 @@ def test_an_upgrade_disturbs_no_request_and_brings_new_fields(
         name: version for name, version in before.items() if "guest-sync" not in name
     }
     assert NEW_FIELD in live_fields(strict.kube)
-    strict.patch("TritonServer", "guest", {NEW_FIELD: 1})
-    assert strict.live("TritonServer", "guest")["spec"][NEW_FIELD] == 1
-    strict.wait_condition("TritonServer", "guest", "Ready", "True", seconds=90)
+    strict.patch("TritonModel", "own", {"server": {NEW_FIELD: 1}})
+    wait_for(
+        "the field reaches the server",
+        lambda: strict.live("TritonServer", "own")["spec"].get(NEW_FIELD) == 1,
+        30,
+    )
+    strict.wait_condition("TritonServer", "own", "Ready", "True", seconds=90)
+    strict.wait_ready("own")
 
 
 def test_helm_test_finds_that_it_works_and_leaves_nothing(operator: Installation) -> None:
@@ -221,7 +228,7 @@ def test_an_operator_of_one_namespace_has_rights_nowhere_else(
     assert rights(own, strict.namespace) == (False, False, False)
     assert rights(own, home) == (False, False, False)
     if log is not None:
-        refused = [str(entry) for entry in log.entries() if entry.status == 403]
+        refused = [str(entry) for entry in log.entries() if entry.forbidden]
         figure(f"operator of one namespace: {len(log.entries())} requests, {len(refused)} refused")
         assert not refused
         assert {entry.namespace for entry in log.entries()} <= {team, home, ""}

@@ -22,6 +22,8 @@ class Entry:
     namespace: str
     name: str
     status: int
+    forbidden: bool
+    """No role allows it; admission may refuse what is allowed, with the same status."""
     received: str
 
     @property
@@ -63,7 +65,7 @@ class AuditLog:
                 entry = json.loads(line)
                 if entry["user"]["username"] != self._user or entry["stage"] == "Panic":
                     continue
-                of = entry.get("objectRef", {})
+                of, annotations = entry.get("objectRef", {}), entry.get("annotations", {})
                 resource = "/".join(filter(None, (of.get("resource"), of.get("subresource"))))
                 yield Entry(
                     verb=entry["verb"],
@@ -72,5 +74,6 @@ class AuditLog:
                     namespace=of.get("namespace", ""),
                     name=of.get("name", ""),
                     status=entry.get("responseStatus", {}).get("code", 0),
+                    forbidden=annotations.get("authorization.k8s.io/decision") == "forbid",
                     received=entry["requestReceivedTimestamp"],
                 )
