@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from triton_operator.kubectl.scaling import Scaling
+
 if TYPE_CHECKING:
     from triton_operator.kubectl.connection import Connection
 
@@ -33,6 +35,13 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+class Answers(StrEnum):
+    """How a model's answer is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Context = Annotated[str, typer.Option(help="Context of the kubeconfig; the current one.")]
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="Namespace; that of the context if left out.")
@@ -48,7 +57,9 @@ def main() -> None:
 
 @_app.command()
 def status(
-    name: Annotated[str, typer.Argument(help="TritonModel or TritonServer; all if left out.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="TritonModel or TritonServer; all if left out.")
+    ] = "",
     *,
     context: Context = "",
     namespace: Namespace = "",
@@ -108,7 +119,7 @@ def top(
 
 @_app.command()
 def logs(
-    name: Annotated[str, typer.Argument(help="TritonModel or TritonServer.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="TritonModel or TritonServer.")],
     *,
     context: Context = "",
     namespace: Namespace = "",
@@ -125,6 +136,65 @@ def logs(
     _run(
         lambda connection: show_logs(
             connection, name=name, follow=follow, sync=sync, tail=tail, previous=previous
+        ),
+        context,
+        namespace,
+    )
+
+
+@_app.command()
+def infer(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="TritonModel.")],
+    *,
+    context: Context = "",
+    namespace: Namespace = "",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="[NAME=]WHAT",
+            help="JSON, text, @FILE.json, @PICTURE.jpg or random; may be repeated. What is left"
+            " out is random.",
+        ),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(metavar="JSON|@FILE", help='All inputs at once: {"NAME": [1, 2]}.')
+    ] = "",
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option("--shape", metavar="NAME=3,480,640", help="Shape of random values."),
+    ] = None,
+    scaling: Annotated[
+        Scaling,
+        typer.Option(help="Pixels become 0 to 1, stay 0 to 255, or are normalized as ImageNet's."),
+    ] = Scaling.UNIT,
+    seed: Annotated[int | None, typer.Option(help="Of the random values.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the model; Triton's choice.")] = "",
+    repeat: Annotated[int, typer.Option(min=1, help="Send the request so often.")] = 1,
+    seconds: Annotated[
+        float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="For one answer.")
+    ] = 60.0,
+    output: Annotated[
+        Answers, typer.Option("--output", "-o", help="For people or for programs.")
+    ] = Answers.TEXT,
+) -> None:
+    """Ask a model, with your data or random data, and print what it answers."""
+    from triton_operator.kubectl.infer import ask_model  # noqa: PLC0415 - see `_run`
+
+    _run(
+        lambda connection: ask_model(
+            connection,
+            name=name,
+            version=version,
+            inputs=inputs or (),
+            data=data,
+            shapes=shapes or (),
+            scaling=scaling,
+            seed=seed,
+            repeat=repeat,
+            seconds=seconds,
+            as_json=output is Answers.JSON,
         ),
         context,
         namespace,

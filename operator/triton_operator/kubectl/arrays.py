@@ -138,9 +138,9 @@ def _convert(tensor: Tensor, values: list[Any], dtype: Any) -> Array:
     try:
         raw = np.array(values, np.object_ if dtype == np.object_ else None)
         if dtype == np.object_:
-            array = np.empty(raw.shape, np.object_)
-            array.flat = [str(each).encode() for each in raw.flat]
-            return array
+            texts = np.empty(raw.size, np.object_)
+            texts[:] = [str(each).encode() for each in raw.reshape(-1)]
+            return texts.reshape(raw.shape)
         array = raw.astype(dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{tensor.name}: {error}") from error

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
@@ -17,8 +16,8 @@ from triton_operator.kubectl.arrays import Array, find_top, tell_array
 from triton_operator.kubectl.connection import Answer, Connection, proxy_path
 from triton_operator.kubectl.errors import PluginError
 from triton_operator.kubectl.fleet import read_fleet, serving
-from triton_operator.kubectl.pictures import Scaling
 from triton_operator.kubectl.request import build_inputs
+from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.signature import Signature, parse_signature
 
 _LENGTH = "Inference-Header-Content-Length"
@@ -37,7 +36,7 @@ async def ask_model(
     seed: int | None,
     repeat: int,
     seconds: float,
-    output: str,
+    as_json: bool,
 ) -> None:
     """Send a request, or the same one several times, and print the last answer and the times.
 
@@ -64,10 +63,10 @@ async def ask_model(
         answer = await server.post(f"{root}/infer", body, length)
         times.append((time.perf_counter() - begun) * 1000)
     results = read_answer(signature, answer)
-    if output == "text":
-        Console(highlight=False).print(tell(arrays, signature, results, times), soft_wrap=True)
-    else:
+    if as_json:
         sys.stdout.write(f"{json.dumps(_document(results, times))}\n")
+    else:
+        sys.stdout.write(f"{tell(arrays, signature, results, times)}\n")
 
 
 class _Server:
@@ -144,10 +143,10 @@ def read_answer(signature: Signature, answer: Answer) -> dict[str, tuple[str, Ar
         )
         types = {each["name"]: each["datatype"] for each in result.get_response()["outputs"]}
         found = {name: (kind, result.as_numpy(name)) for name, kind in types.items()}
-    except (ValueError, KeyError, InferenceServerException) as error:
+    except (ValueError, KeyError, TypeError, InferenceServerException) as error:
         raise PluginError(f"the answer cannot be read: {error}") from error
-    order = [each.name for each in signature.outputs]
-    return dict(sorted(found.items(), key=lambda each: order.index(each[0])))
+    # Triton answers in an order of its own.
+    return {each.name: found[each.name] for each in signature.outputs if each.name in found}
 
 
 def tell(

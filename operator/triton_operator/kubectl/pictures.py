@@ -1,7 +1,6 @@
 """Pictures as inputs: decoded, resized and laid out as the model has it."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from tritonclient.utils import triton_to_np_dtype
 
 from triton_operator.kubectl.arrays import Array
 from triton_operator.kubectl.errors import PluginError, UnusableError
+from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.signature import Layout, Tensor
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -17,17 +17,6 @@ _CHANNELS = (1, 3, 4)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 _DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
-
-
-class Scaling(StrEnum):
-    """What becomes of the values of a picture, 0 to 255, in inputs of floating-point numbers."""
-
-    UNIT = "unit"
-    """0 to 1."""
-    NONE = "none"
-    """As they are."""
-    IMAGENET = "imagenet"
-    """0 to 1, less ImageNet's mean, by its deviation."""
 
 
 def read_picture(tensor: Tensor, path: Path, *, batches: bool, scaling: Scaling) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 
 from triton_operator.kubectl.arrays import Array, build_array, choose_shape, make_random
 from triton_operator.kubectl.errors import UnusableError
-from triton_operator.kubectl.pictures import SUFFIXES, Scaling, read_picture
+from triton_operator.kubectl.pictures import SUFFIXES, read_picture
+from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.signature import Signature, Tensor
 
 _RANDOM = "random"
