@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.cluster.settings import PERF_IMAGE
 from tests.cluster.support import triton
 from tests.cluster.support.kube import kubectl
 from tests.cluster.support.manifests import SMALL, adds, model, server, version
 from tests.cluster.support.waiting import wait_for
-from tests.cluster.support.world import World
+from tests.cluster.support.world import World, names
 
 pytestmark = pytest.mark.cluster
 
@@ -55,8 +56,8 @@ class Plugin:
             "COLUMNS": "200",
         }
 
-    def command(self, *arguments: str) -> list[str]:
-        return ["kubectl", "triton", *arguments, "-n", self.namespace]
+    def command(self, command: str, *arguments: str) -> list[str]:
+        return ["kubectl", "triton", command, "-n", self.namespace, *arguments]
 
     def call(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -254,6 +255,35 @@ def test_infer_with_a_picture(served: World, plugin: Plugin, tmp_path: Path) -> 
 
     assert "→ PICTURE  UINT8 [1, 6, 4, 3]  10 20 30 10 20 30" in text
     assert "← MEANS  FP32 [1, 3]  10 20 30" in text
+
+
+def test_profile_measures_with_perf_analyzer(served: World, plugin: Plugin) -> None:
+    # A machine that is busy with other tests is not asked for steady times.
+    quick = ("--measurement-interval", "500", "--stability-percentage", "900")
+    head, *rows = plugin.says(
+        *("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1:2"),
+        *("--", *quick),
+    ).splitlines()
+
+    assert head.split()[:2] == ["CONCURRENCY", "INFER/S"]
+    assert [row.split()[0] for row in rows] == ["1", "2"]
+    assert all(float(row.split()[1]) > 1 for row in rows)
+    wait_for("its Job is gone", lambda: not profile_jobs(served), 20)
+
+
+def test_profile_says_why_it_measured_nothing(served: World, plugin: Plugin) -> None:
+    told = plugin.refuses("profile", "plus", "--image", PERF_IMAGE, "--version", "9", code=1)
+    assert "exit code 99" in told
+    assert "failed to get model metadata" in told
+
+    told = plugin.refuses("profile", "plus", "--image", "localhost/no-such-image:1", code=1)
+    assert "perf_analyzer cannot start: ErrImage" in told
+    assert "--image names another" in told
+    wait_for("their Jobs are gone", lambda: not profile_jobs(served), 20)
+
+
+def profile_jobs(world: World) -> list[str]:
+    return [name for name in names(world.all("Job")) if name.startswith("profile-")]
 
 
 def test_what_cannot_be_done_is_told_with_the_mend(plugin: Plugin) -> None:
