@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from tests.cluster.settings import PERF_IMAGE
@@ -25,6 +26,8 @@ from tests.cluster.support.world import World, names
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
+QUICK = ("--measurement-interval", "500", "--stability-percentage", "900")
+"""Arguments of perf_analyzer: a machine busy with other tests is not asked for steady times."""
 MEANS = """\
 import numpy as np
 import triton_python_backend_utils as pb
@@ -258,11 +261,9 @@ def test_infer_with_a_picture(served: World, plugin: Plugin, tmp_path: Path) -> 
 
 
 def test_profile_measures_with_perf_analyzer(served: World, plugin: Plugin) -> None:
-    # A machine that is busy with other tests is not asked for steady times.
-    quick = ("--measurement-interval", "500", "--stability-percentage", "900")
     head, *rows = plugin.says(
         *("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1:2"),
-        *("--", *quick),
+        *("--", *QUICK),
     ).splitlines()
 
     assert head.split()[:2] == ["CONCURRENCY", "INFER/S"]
@@ -295,16 +296,46 @@ def test_what_cannot_be_done_is_told_with_the_mend(plugin: Plugin) -> None:
     assert "set KUBECONFIG" in nothing
 
 
-def test_who_may_not_is_told_what_is_missing(served: World, plugin: Plugin, tmp_path: Path) -> None:
+@pytest.fixture
+def nobody(served: World, tmp_path: Path) -> str:
+    """The kubeconfig of a service account without any rights; `nobody` in the namespace."""
     account = kubectl("create", "serviceaccount", "nobody", "-n", served.namespace)
-    assert account.returncode == 0, account.stderr
+    assert account.returncode == 0 or "AlreadyExists" in account.stderr, account.stderr
     token = kubectl("create", "token", "nobody", "-n", served.namespace).stdout.strip()
     config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json").stdout)
     config["users"][0]["user"] = {"token": token}
     file = tmp_path / "config"
     file.write_text(json.dumps(config))
+    return str(file)
 
-    told = plugin.refuses("status", code=1, KUBECONFIG=str(file))
+
+def test_who_may_not_is_told_what_is_missing(plugin: Plugin, nobody: str) -> None:
+    told = plugin.refuses("status", code=1, KUBECONFIG=nobody)
 
     assert "you may not do this" in told
     assert "cannot list" in told
+
+
+def test_the_rights_in_the_documentation_suffice(
+    served: World, plugin: Plugin, nobody: str
+) -> None:
+    page = (ROOT / "docs" / "kubectl-plugin.md").read_text()
+    role = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    applied = kubectl("apply", "-n", served.namespace, "-f", "-", stdin=role)
+    assert applied.returncode == 0, applied.stderr
+    subject = f"--serviceaccount={served.namespace}:nobody"
+    name = role["metadata"]["name"]
+    bound = kubectl(
+        "create", "rolebinding", name, "-n", served.namespace, f"--role={name}", subject
+    )
+    assert bound.returncode == 0, bound.stderr
+
+    for arguments in (
+        ("status", "--ask"),
+        ("top", "--once"),
+        ("logs", "plus", "--tail", "1"),
+        ("infer", "plus"),
+        ("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1", "--", *QUICK),
+    ):
+        done = plugin.call(*arguments, KUBECONFIG=nobody)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
