@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 from kubernetes.aio import client, config
 
 from triton_operator.adapters.api_client import KINDS, KubeApi
@@ -22,6 +23,14 @@ from triton_operator.kubectl.errors import PluginError
 _DEFAULT_NAMESPACE = "default"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _CONNECT_SECONDS = 10.0
+_UNUSABLE = (
+    config.ConfigException,
+    OSError,
+    yaml.YAMLError,
+    # An empty file, or a list where a mapping should be: the library does not look.
+    *(AttributeError, KeyError, TypeError, ValueError),
+)
+"""What a kubeconfig that cannot be used makes the library raise."""
 _ERROR = 400
 _SHOWN = 500
 """Characters of an answer that nobody can read."""
@@ -178,7 +187,7 @@ async def _load(settings: client.Configuration, context: str) -> str:
             context=context or None, client_configuration=settings, persist_config=False
         )
         return str(loader.current_context["context"].get("namespace") or "")
-    except config.ConfigException as error:
+    except _UNUSABLE as error:
         namespace = "" if context else _load_service_account(settings)
         if namespace:
             return namespace
