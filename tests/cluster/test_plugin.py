@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -296,34 +297,43 @@ def test_what_cannot_be_done_is_told_with_the_mend(plugin: Plugin) -> None:
     assert "set KUBECONFIG" in nothing
 
 
+@dataclass(frozen=True)
+class Account:
+    """A service account, and a kubeconfig that logs in as it."""
+
+    name: str
+    kubeconfig: str
+
+
 @pytest.fixture
-def nobody(served: World, tmp_path: Path) -> str:
-    """The kubeconfig of a service account without any rights; `nobody` in the namespace."""
-    account = kubectl("create", "serviceaccount", "nobody", "-n", served.namespace)
-    assert account.returncode == 0 or "AlreadyExists" in account.stderr, account.stderr
-    token = kubectl("create", "token", "nobody", "-n", served.namespace).stdout.strip()
+def nobody(served: World, tmp_path: Path) -> Account:
+    """An account without any rights."""
+    name = f"nobody-{secrets.token_hex(3)}"
+    account = kubectl("create", "serviceaccount", name, "-n", served.namespace)
+    assert account.returncode == 0, account.stderr
+    token = kubectl("create", "token", name, "-n", served.namespace).stdout.strip()
     config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json").stdout)
     config["users"][0]["user"] = {"token": token}
     file = tmp_path / "config"
     file.write_text(json.dumps(config))
-    return str(file)
+    return Account(name, str(file))
 
 
-def test_who_may_not_is_told_what_is_missing(plugin: Plugin, nobody: str) -> None:
-    told = plugin.refuses("status", code=1, KUBECONFIG=nobody)
+def test_who_may_not_is_told_what_is_missing(plugin: Plugin, nobody: Account) -> None:
+    told = plugin.refuses("status", code=1, KUBECONFIG=nobody.kubeconfig)
 
     assert "you may not do this" in told
     assert "cannot list" in told
 
 
 def test_the_rights_in_the_documentation_suffice(
-    served: World, plugin: Plugin, nobody: str
+    served: World, plugin: Plugin, nobody: Account
 ) -> None:
     page = (ROOT / "docs" / "kubectl-plugin.md").read_text()
     role = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
     applied = kubectl("apply", "-n", served.namespace, "-f", "-", stdin=role)
     assert applied.returncode == 0, applied.stderr
-    subject = f"--serviceaccount={served.namespace}:nobody"
+    subject = f"--serviceaccount={served.namespace}:{nobody.name}"
     name = role["metadata"]["name"]
     bound = kubectl(
         "create", "rolebinding", name, "-n", served.namespace, f"--role={name}", subject
@@ -337,5 +347,5 @@ def test_the_rights_in_the_documentation_suffice(
         ("infer", "plus"),
         ("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1", "--", *QUICK),
     ):
-        done = plugin.call(*arguments, KUBECONFIG=nobody)
+        done = plugin.call(*arguments, KUBECONFIG=nobody.kubeconfig)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
