@@ -284,6 +284,22 @@ def test_profile_says_why_it_measured_nothing(served: World, plugin: Plugin) -> 
     wait_for("their Jobs are gone", lambda: not profile_jobs(served), 20)
 
 
+def test_profile_that_is_interrupted_leaves_nothing(served: World, plugin: Plugin) -> None:
+    command = plugin.command("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1:50")
+    with subprocess.Popen(
+        command, env=plugin.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        # It measures by now.
+        assert any("Request concurrency: 1" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    wait_for("its Job is gone", lambda: not profile_jobs(served), 20)
+
+
 def profile_jobs(world: World) -> list[str]:
     return [name for name in names(world.all("Job")) if name.startswith("profile-")]
 

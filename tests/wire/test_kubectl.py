@@ -1,5 +1,6 @@
 """What ``kubectl triton`` asks the API server and the pods behind it, and what answers mean."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from triton_operator.kubectl.infer import ask_model
 from triton_operator.kubectl.logs import show_logs
 from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.status import show_status
-from triton_operator.kubectl.top import Meter
+from triton_operator.kubectl.top import Meter, show_top
 
 CRDS = "/apis/triton-operator.io/v1alpha1/namespaces/team"
 PODS = "/api/v1/namespaces/team/pods"
@@ -193,6 +194,26 @@ async def test_the_load_is_what_happened_between_two_looks(
     assert load.models["yolo"].finished == 100
     assert load.models["yolo"].pending == 3
     assert load.models["yolo"].fullest == 1.5, "by the two instances that the config tells of"
+
+
+async def test_top_looks_again_and_again(
+    server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
+):
+    server.answers[PODS] = ok({"items": [pod("vision-a")]})
+    server.pod("vision-a", 8002, "/metrics", page(10, 4))
+    server.pod("vision-a", 8000, "/v2/models/stats", ok({"model_stats": []}))
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await show_top(
+                connection, every_namespace=False, interval=0.05, once=False, from_status=False
+            )
+
+    looks = [path for _, path, _ in server.requests if path.endswith("/metrics")]
+    assert len(looks) > 2
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("yolo"))
+    assert row.split()[:3] == ["yolo", "vision", "0"]
+    assert row.split()[-2:] == ["4", "1/1"]
 
 
 async def test_who_may_not_ask_pods_is_told_so(server: ApiServer, connection: Connection):

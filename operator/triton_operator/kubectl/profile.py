@@ -4,11 +4,13 @@ import asyncio
 import secrets
 import sys
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from urllib.parse import urlencode
 
 from rich.console import Console
 
 from triton_operator.adapters.api_client import KINDS
+from triton_operator.errors import ClusterError
 from triton_operator.kubectl.connection import Connection
 from triton_operator.kubectl.errors import PluginError
 from triton_operator.kubectl.fleet import read_fleet, serving
@@ -81,16 +83,14 @@ async def profile_model(connection: Connection, name: str, wanted: Measurement) 
     model = fleet.find_model((namespace, name))
     wanted = replace(wanted, namespace=namespace, service=serving(model), model=model.folder)
     job = f"profile-{name}-{secrets.token_hex(3)}"
-    jobs = KINDS["Job"]
     body = build_profile_job(job, wanted)
-    await connection.api.request("POST", jobs.path(namespace), body=body)
+    await connection.api.request("POST", KINDS["Job"].path(namespace), body=body)
     try:
         pod = await _wait_for_start(connection, job)
         said, measured = await _follow(connection, pod)
         failure = await _wait_for_end(connection, job)
     finally:
-        path = jobs.path(namespace, job)
-        await connection.api.request("DELETE", path, propagationPolicy="Background")
+        await _delete(connection, job)
     if measured:
         try:
             Console(highlight=False).print(build_measurements(measured), soft_wrap=True)
@@ -99,6 +99,15 @@ async def profile_model(connection: Connection, name: str, wanted: Measurement) 
     if failure or not measured:
         told = f"perf_analyzer ended early ({failure or 'no table'}): {said or 'it said nothing'}"
         raise PluginError(told)
+
+
+async def _delete(connection: Connection, job: str) -> None:
+    path = KINDS["Job"].path(connection.namespace, job)
+    try:
+        await connection.api.request("DELETE", path, propagationPolicy="Background")
+    except ClusterError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
 
 
 async def _wait_for_start(connection: Connection, job: str) -> str:
