@@ -16,6 +16,8 @@ from triton_operator.kubectl.errors import PluginError, explain
 from triton_operator.kubectl.fleet import read_fleet
 from triton_operator.kubectl.infer import ask_model
 from triton_operator.kubectl.logs import show_logs
+from triton_operator.kubectl.profile import profile_model
+from triton_operator.kubectl.profile_job import MARK, Measurement
 from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.status import show_status
 from triton_operator.kubectl.top import Meter, show_top
@@ -322,3 +324,93 @@ async def test_a_model_that_does_not_answer(
 
     with pytest.raises(PluginError, match=f"{told}.*`kubectl triton status detector`"):
         await ask(connection)
+
+
+# ---- profile ----------------------------------------------------------------------------------
+
+MEASUREMENT = Measurement(
+    image="registry/sdk:1",
+    concurrency="1",
+    request_rate="",
+    protocol="grpc",
+    version="",
+    seconds=300,
+)
+
+
+def job_pod(**state: Any) -> tuple[int, bytes]:
+    """The Job's pod; fleets take it for one of a server, which is no matter here."""
+    container = {"name": "perf-analyzer", "state": state}
+    return ok({"items": [pod("profile-1", containerStatuses=[container])]})
+
+
+def deletions(server: ApiServer) -> list[str]:
+    return [path for method, path, _ in server.requests if method == "DELETE"]
+
+
+@pytest.fixture
+def jobs(server: ApiServer) -> ApiServer:
+    server.answers["/apis/batch/v1/namespaces/team/jobs"] = ok({})
+    return server
+
+
+async def test_profile_prints_the_table_and_deletes_the_job(
+    jobs: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
+):
+    jobs.answers[PODS] = job_pod(terminated={"exitCode": 0})
+    log = f"warming up\n{MARK}\nConcurrency,Inferences/Second,p50 latency\n1,2,3000\n"
+    jobs.answers[f"{PODS}/profile-1/log"] = 200, log.encode()
+
+    await profile_model(connection, "detector", MEASUREMENT)
+
+    made = json.loads(next(body for method, _, body in jobs.requests if method == "POST"))
+    out, err = capsys.readouterr()
+    assert out.split() == ["CONCURRENCY", "INFER/S", "P50", "MS", "1", "2.00", "3.00"]
+    assert err == "warming up\n"
+    assert "vision.team.svc:8001" in made["spec"]["template"]["spec"]["containers"][0]["command"]
+    (deleted,) = deletions(jobs)
+    assert f"/jobs/{made['metadata']['name']}?" in deleted
+
+
+async def test_profile_that_is_interrupted_deletes_the_job(jobs: ApiServer, connection: Connection):
+    jobs.answers[PODS] = job_pod(running={"startedAt": "2026-01-01T00:00:00Z"})
+    jobs.answers[f"{PODS}/profile-1/log"] = 200, b"warming up\n"
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await profile_model(connection, "detector", MEASUREMENT)
+
+    assert len(deletions(jobs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "told"),
+    [
+        (
+            {"terminated": {"exitCode": 99, "reason": "Error"}},
+            b"error: no model\nUsage:\n -x\n",
+            r"ended early \(Error, exit code 99\): error: no model",
+        ),
+        ({"terminated": {"exitCode": 0}}, b"", r"ended early \(no table\): it said nothing"),
+        (
+            {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}},
+            b"",
+            "cannot start: ImagePullBackOff: no such image; --image names another image",
+        ),
+        (
+            {"terminated": {"exitCode": 0}},
+            f"{MARK}\nno table\n".encode(),
+            "cannot be read: not a table of perf_analyzer",
+        ),
+    ],
+)
+async def test_profile_that_fails_says_why_and_deletes_the_job(
+    jobs: ApiServer, connection: Connection, state: Any, log: bytes, told: str
+):
+    jobs.answers[PODS] = job_pod(**state)
+    jobs.answers[f"{PODS}/profile-1/log"] = 200, log
+
+    with pytest.raises(PluginError, match=told):
+        await profile_model(connection, "detector", MEASUREMENT)
+
+    assert len(deletions(jobs)) == 1
