@@ -42,6 +42,7 @@ class Pod:
     name: str
     uid: str = ""
     ip: str = ""
+    node: str = ""
     component: str = COMPONENT_SERVER
     job: str = ""
     revision: str = ""
@@ -113,6 +114,7 @@ class Pod:
             name=meta["name"],
             uid=meta.get("uid", ""),
             ip=status.get("podIP", ""),
+            node=(body.get("spec") or {}).get("nodeName", ""),
             component=component,
             job=labels.get("batch.kubernetes.io/job-name", ""),
             revision=annotations.get(names.ANNOTATION_REVISION, ""),

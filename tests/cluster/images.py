@@ -87,6 +87,12 @@ def applications() -> tuple[Image, ...]:
             (("backends", triton / "backends"),),
             on_base=True,
         ),
+        Image(
+            settings.PERF_IMAGE,
+            repository / "tests" / "images" / "perf-analyzer" / "Dockerfile",
+            (),
+            on_base=True,
+        ),
     )
 
 

@@ -38,6 +38,7 @@ PROVISIONER = "triton-operator.test/folder"
 
 OPERATOR_IMAGE = "localhost/triton-operator:dev"
 TRITON_IMAGE = "localhost/tritonserver:test"
+PERF_IMAGE = "localhost/perf-analyzer:test"
 PAUSE_IMAGE = "localhost/pause:test"
 COREDNS_IMAGE = f"localhost/coredns:{COREDNS_VERSION}"
 

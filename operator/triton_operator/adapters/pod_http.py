@@ -6,7 +6,7 @@ an idle connection, to the metrics port too, makes a pod that leaves burn its wh
 
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 
@@ -28,6 +28,13 @@ class AnswerError(Exception):
         self.failure = ScrapeFailure(reason, message)
         self.status = status
         """The HTTP status of a refusal."""
+
+
+class PodReader(Protocol):
+    """A way to ask pods."""
+
+    async def get(self, pod: Pod, port: int, path: str) -> bytes:
+        """Return the body of a pod's answer with status 200; raises ``AnswerError``."""
 
 
 class PodHttp:

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from triton_operator.adapters.metrics import parse_metrics, parse_statistics
-from triton_operator.adapters.pod_http import AnswerError, PodHttp
+from triton_operator.adapters.pod_http import AnswerError, PodReader
 from triton_operator.autoscaling.samples import ModelShape, PodSample
 from triton_operator.autoscaling.shapes import ShapeKey, Shapes, parse_shape
 from triton_operator.desired.service import HTTP_PORT, METRICS_PORT
@@ -31,7 +31,7 @@ class TritonScraper:
 
     def __init__(
         self,
-        http: PodHttp,
+        http: PodReader,
         *,
         deadline_seconds: float = _DEADLINE_SECONDS,
         parallel: int = _PARALLEL,

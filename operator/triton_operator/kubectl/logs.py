@@ -1,0 +1,85 @@
+"""``kubectl triton logs``: what a server's pods or its last sync Job say."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from triton_operator import names
+from triton_operator.adapters.api_client import KINDS
+from triton_operator.kubectl.connection import Connection
+from triton_operator.kubectl.errors import PluginError
+from triton_operator.kubectl.fleet import read_fleet
+from triton_operator.observed import COMPONENT_SYNC, Pod
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+async def show_logs(
+    connection: Connection, *, name: str, follow: bool, sync: bool, tail: int, previous: bool
+) -> None:
+    """Print the logs of the server of this name, or that serves this model.
+
+    Parameters
+    ----------
+    connection
+        The cluster.
+    name
+        Of a model or a server.
+    follow
+        Go on until all of the containers have ended.
+    sync
+        Show the last sync Job rather than Triton.
+    tail
+        How many lines there already are to show of each pod; all of them if negative.
+    previous
+        Show the containers before the last restart.
+
+    Raises
+    ------
+    PluginError
+        There is no such object, or it has no pod.
+    ClusterError
+        The API server refused or does not answer any more.
+
+    """
+    fleet = await read_fleet(connection, connection.namespace)
+    key = fleet.find_server((connection.namespace, name))
+    if sync:
+        pods = await _last_sync_pods(connection, key[1])
+    else:
+        pods = tuple(pod for pod in fleet.pods.get(key, ()) if pod.started_at or pod.restarts)
+    if not pods:
+        what = "sync Job that is still there" if sync else "pod whose container has started"
+        raise PluginError(
+            f"TritonServer {key[1]} has no {what}: `kubectl triton status {name}` says why"
+        )
+    query: dict[str, str] = {"container": names.CONTAINER_SYNC if sync else names.CONTAINER_TRITON}
+    if follow:
+        query["follow"] = "true"
+    if tail >= 0:
+        query["tailLines"] = str(tail)
+    if previous:
+        query["previous"] = "true"
+    streams = (_copy(connection, key[0], pod, query) for pod in pods)
+    if follow:
+        await asyncio.gather(*streams)
+    else:
+        for stream in streams:  # one after the other: lines of one pod stay together
+            await stream
+
+
+async def _copy(connection: Connection, namespace: str, pod: Pod, query: dict[str, str]) -> None:
+    path = f"{KINDS['Pod'].path(namespace, pod.name, subresource='log')}?{urlencode(query)}"
+    async for line in connection.lines(path):
+        sys.stdout.write(f"{pod.name}  {line}\n")
+        sys.stdout.flush()
+
+
+async def _last_sync_pods(connection: Connection, server: str) -> tuple[Pod, ...]:
+    selector = f"{names.LABEL_SERVER}={server},{names.LABEL_COMPONENT}={COMPONENT_SYNC}"
+    path = KINDS["Pod"].path(connection.namespace)
+    answer = await connection.api.request("GET", path, labelSelector=selector)
+    pods = [Pod.parse(body) for body in answer["items"]]
+    last = max(pods, key=lambda pod: pod.created_at or _NEVER, default=None)
+    return (last,) if last is not None else ()
