@@ -179,6 +179,7 @@ class Election:
         found = await self._read()
         ours = (self._mine, *self._sent)
         if found.version and found.term not in {lease.term for lease in ours}:
+            self._leads_until = float("-inf")
             raise LeaseLostError(f"{found.holder or 'somebody'} has taken the Lease")
         # Deleted, annotated, or renewed by a request of ours whose answer was lost.
         self._mine = replace(self._mine, version=found.version)
