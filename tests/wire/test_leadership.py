@@ -18,6 +18,7 @@ from triton_operator.adapters.api_client import KubeApi, fenced
 from triton_operator.adapters.leases import KubeLeases
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import ClusterError, NotLeadingError
+from triton_operator.handlers import operator as operator_module
 from triton_operator.handlers.operator import Operator
 from triton_operator.handlers.probes import serve_probes
 from triton_operator.observed import Pod
@@ -340,3 +341,45 @@ async def test_one_that_lost_the_lease_ends_and_has_written_nothing_more(
     assert any("election has ended" in each for each in operator.stuck())
     await operator.stop()
     assert state.objects[f"{PATH}/triton-operator"]["spec"]["holderIdentity"] == "other"
+
+
+async def test_probes_notice_what_stands_still(
+    start: Callable[[str], Awaitable[Operator]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = await start("first")
+    await until(lambda: not operator.unready())
+    assert operator.stuck() == []
+
+    # As if the time had gone by.
+    monkeypatch.setattr(operator_module, "_STUCK_LOOP_SECONDS", -1000.0)
+    monkeypatch.setattr(operator_module, "_STUCK_PASS_SECONDS", -1.0)
+
+    assert operator.stuck() == [
+        "nothing is tried to get or to keep the Lease",
+        "autoscaling does not tick",
+        "a pass does not end",
+    ]
+    await operator.stop()
+
+
+async def test_one_that_hears_nothing_is_alive_but_not_ready(
+    server: tuple[ApiServer, str],
+    start: Callable[[str], Awaitable[Operator]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state, _ = server
+    first = await start("first")
+    await until(lambda: not first.unready())
+    second = await start("second")
+    await until(lambda: not second.unready())
+    monkeypatch.setattr(operator_module, "_UNKNOWN_LEASES", 0.5)
+
+    state.delay = 60.0
+    await until(second.unready)
+
+    assert second.unready() == ["who holds the Lease is not known"]
+    assert second.stuck() == []
+    state.delay = 0.0
+    await until(lambda: not second.unready())
+    await second.stop()
+    await first.stop()

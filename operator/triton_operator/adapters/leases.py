@@ -32,13 +32,11 @@ class KubeLeases:
 
     async def write(self, lease: Lease, *, timeout_seconds: float) -> Lease | None:
         """Store a Lease, or return None if it is not there any more in that version."""
-        path = LEASE.path(self._namespace, self._name if lease.version else "")
+        method, name = ("PUT", self._name) if lease.version else ("POST", "")
+        path = LEASE.path(self._namespace, name)
         try:
             answer = await self._api.request(
-                "PUT" if lease.version else "POST",
-                path,
-                body=self._build(lease),
-                timeout_seconds=timeout_seconds,
+                method, path, body=self._build(lease), timeout_seconds=timeout_seconds
             )
         except ClusterError as error:
             gone = error.status == HTTPStatus.NOT_FOUND and lease.version

@@ -43,8 +43,8 @@ _STUCK_PASS_SECONDS = 900.0
 """A pass waits for nothing but answers, each of them for seconds only."""
 _STUCK_LOOP_SECONDS = 60.0
 """More than any step of the election or of a tick may take, many times over."""
-_UNHEARD_LEASES = 3
-"""Durations of the Lease without a word of it after which a process is not ready."""
+_UNKNOWN_LEASES = 3
+"""Durations of the Lease without a word of who holds it after which a process is not ready."""
 
 _logger = logging.getLogger(__name__)
 
@@ -127,8 +127,9 @@ class Operator:
     def unready(self) -> list[str]:
         """Return why this process is of no use now; one that stands by is of use."""
         wrong = self.stuck()
-        if not self._election.was_heard(within=_UNHEARD_LEASES * self._settings.lease_seconds):
-            wrong.append("no word of the Lease from the API server")
+        within = _UNKNOWN_LEASES * self._settings.lease_seconds
+        if not self._election.knows_who_leads(within=within):
+            wrong.append("who holds the Lease is not known")
         if self._election.leads() and not self._acts:
             wrong.append("not everything is listed yet")
         return wrong

@@ -70,7 +70,7 @@ class Election:
         self._sent: deque[Lease] = deque(maxlen=_REMEMBERED)
         self._leads_until = float("-inf")
         self._tried_at = monotonic()
-        self._heard_at = float("-inf")
+        self._known_at = float("-inf")
         self._failing = False
 
     # ---- what others ask ------------------------------------------------------------------
@@ -88,9 +88,9 @@ class Election:
         """Return how long ago the last attempt to take or renew the Lease ended."""
         return self._now() - self._tried_at
 
-    def was_heard(self, *, within: float) -> bool:
-        """Return whether the API server told anything of the Lease in the last seconds."""
-        return self._now() - self._heard_at < within
+    def knows_who_leads(self, *, within: float) -> bool:
+        """Return whether the API server told in the last seconds that we lead, or another."""
+        return self._now() - self._known_at < within
 
     # ---- candidate ------------------------------------------------------------------------
 
@@ -109,6 +109,8 @@ class Election:
                 free = found.holder in ("", self._identity) or self._now() >= expires_at
                 if free and await self._take(found):
                     return
+                if not free:
+                    self._known_at = self._now()
             except ClusterError as error:
                 self._tell_failure(error)
             self._tried_at = self._now()
@@ -187,18 +189,16 @@ class Election:
     # ---- requests -------------------------------------------------------------------------
 
     async def _read(self) -> Lease:
-        found = await self._leases.read(timeout_seconds=self._timeout)
-        self._heard_at = self._now()
-        return found
+        return await self._leases.read(timeout_seconds=self._timeout)
 
     async def _write(self, lease: Lease) -> bool:
         """Store the Lease as ours; return False if it is not as it was."""
         self._sent.append(lease)
         stored = await self._leases.write(lease, timeout_seconds=self._timeout)
-        self._heard_at = self._now()
         if stored is None:
             return False
         self._mine = stored
+        self._known_at = self._now()
         self._failing = False
         return True
 
