@@ -103,12 +103,11 @@ class Operator:
 
     async def stop(self) -> None:
         """End all work, let another operator take over, and close all connections."""
-        election = [task for task in self._tasks if task.get_name() == "election"]
-        await _cancel(task for task in self._tasks if task not in election)
+        await _cancel(task for task in self._tasks if task.get_name() != "election")
         # The Lease is renewed until nothing is written any more.
         await asyncio.gather(self._models.stop(), self._servers.stop())
         await self._reconciler.stop()
-        await _cancel(election)
+        await _cancel(self._tasks)
         await self._election.release()
         await self._open.aclose()
 
