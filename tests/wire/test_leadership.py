@@ -14,6 +14,7 @@ from kubernetes.aio import client
 
 from tests.wire.servers import free_port
 from triton_operator import names
+from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KubeApi, fenced
 from triton_operator.adapters.leases import KubeLeases
 from triton_operator.adapters.triton import TritonPods
@@ -56,10 +57,12 @@ class ApiServer:
                 if path in self.objects:
                     return web.json_response({"message": "already exists"}, status=409)
                 return self._store(path, body)
-            case "PUT" if found is not None:
+            case "PATCH" if request.content_type == api_client.MERGE_PATCH and found is not None:
                 if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
                     return web.json_response({"message": "modified"}, status=409)
-                return self._store(request.path, body)
+                merged = {key: found.get(key, {}) | body[key] for key in ("metadata", "spec")}
+                spec = {key: each for key, each in merged["spec"].items() if each is not None}
+                return self._store(request.path, {**found, **merged, "spec": spec})
             case _:
                 return web.json_response({"message": "not found"}, status=404)
 
@@ -123,6 +126,23 @@ async def test_a_lease_is_made_renewed_and_read(server: tuple[ApiServer, str]) -
     assert spec["renewTime"] == "2026-01-02T03:04:05.000678Z"
     # Kubernetes refuses an empty one.
     assert "holderIdentity" not in spec
+
+
+async def test_the_lease_of_the_chart_keeps_what_the_chart_has_written(
+    server: tuple[ApiServer, str],
+) -> None:
+    state, url = server
+    labels = {"app.kubernetes.io/instance": "serving"}
+    meta = {"name": "operator", "namespace": "team", "resourceVersion": "3", "labels": labels}
+    state.objects[f"{PATH}/operator"] = {"kind": "Lease", "metadata": meta}
+    async with connected(url) as api:
+        leases = KubeLeases(api, "team", "operator")
+        found = await leases.read(timeout_seconds=SOON)
+        assert found == Lease(version="3")
+        taken = await leases.write(Lease(found.version, "a", 10), timeout_seconds=SOON)
+        assert taken is not None
+        assert taken.holder == "a"
+    assert state.objects[f"{PATH}/operator"]["metadata"]["labels"] == labels
 
 
 async def test_of_two_that_take_it_only_one_is_told_so(server: tuple[ApiServer, str]) -> None:

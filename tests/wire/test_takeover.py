@@ -67,7 +67,7 @@ class ApiServer:
         return {who for who, path in self.writes if f"/{name}/" in path}
 
     def holder(self) -> str:
-        return str(self.lease["spec"].get("holderIdentity", "")) if self.lease else ""
+        return str(self.lease["spec"]["holderIdentity"] or "") if self.lease else ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.query.get("watch") == "true":

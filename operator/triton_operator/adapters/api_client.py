@@ -19,6 +19,7 @@ from triton_operator.errors import ClusterError
 from triton_operator.observed import AUTOSCALER
 
 APPLY = "application/apply-patch+yaml"
+JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
@@ -91,7 +92,7 @@ class KubeApi:
         path: str,
         *,
         body: Any = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
         timeout_seconds: float = _TIMEOUT_SECONDS,
         **query: str | int,
     ) -> Any:
@@ -119,7 +120,7 @@ class KubeApi:
         path: str,
         *,
         body: Any = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
         timeout_seconds: float = _TIMEOUT_SECONDS,
         **query: str | int,
     ) -> str:

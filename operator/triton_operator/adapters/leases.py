@@ -4,7 +4,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from triton_operator.adapters.api_client import Kind, KubeApi
+from triton_operator.adapters.api_client import JSON, MERGE_PATCH, Kind, KubeApi
 from triton_operator.errors import ClusterError
 from triton_operator.ports import Lease
 
@@ -32,11 +32,15 @@ class KubeLeases:
 
     async def write(self, lease: Lease, *, timeout_seconds: float) -> Lease | None:
         """Store a Lease, or return None if it is not there any more in that version."""
-        method, name = ("PUT", self._name) if lease.version else ("POST", "")
-        path = LEASE.path(self._namespace, name)
+        method, name = ("PATCH", self._name) if lease.version else ("POST", "")
         try:
             answer = await self._api.request(
-                method, path, body=self._build(lease), timeout_seconds=timeout_seconds
+                method,
+                LEASE.path(self._namespace, name),
+                body=self._build(lease),
+                # Labels and annotations are of others: the chart makes the Lease.
+                content_type=MERGE_PATCH if lease.version else JSON,
+                timeout_seconds=timeout_seconds,
             )
         except ClusterError as error:
             gone = error.status == HTTPStatus.NOT_FOUND and lease.version
@@ -56,7 +60,7 @@ class KubeLeases:
                 **({"resourceVersion": lease.version} if lease.version else {}),
             },
             "spec": {
-                **({"holderIdentity": lease.holder} if lease.holder else {}),
+                "holderIdentity": lease.holder or None,
                 "leaseDurationSeconds": lease.duration_seconds,
                 "leaseTransitions": lease.transitions,
                 **{key: f"{at:%Y-%m-%dT%H:%M:%S.%fZ}" for key, at in times.items() if at},

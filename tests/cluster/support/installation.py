@@ -99,7 +99,7 @@ class Installation:
     def lease(self) -> Object:
         """Return what the operators' Lease says."""
         found = self.kube.get("Lease", self.namespace, self.release)
-        return dict(found["spec"]) if found is not None else {}
+        return dict(found.get("spec") or {}) if found is not None else {}
 
     def leader(self) -> str:
         """Return the pod that holds the Lease, or nothing."""

@@ -247,6 +247,11 @@ def test_the_only_operator_can_be_evicted(objects: list[Manifest]) -> None:
 def test_every_release_has_a_lease_of_its_own(objects: list[Manifest]) -> None:
     settings = settings_of(only("Deployment", objects))
     assert (settings.lease_namespace, settings.lease_name) == (NAMESPACE, NAME)
+    assert only("Lease", objects, namespace=NAMESPACE, name=NAME).keys() == {
+        "apiVersion",
+        "kind",
+        "metadata",
+    }
     assert settings.identity == POD["metadata.name"]
 
 

@@ -141,20 +141,14 @@ def test_the_operator_may_read_and_renew_its_own_lease_and_no_other() -> None:
         role = only("Role", objects, name=f"{NAME}-lease")
         binding = only("RoleBinding", objects, name=f"{NAME}-lease")
         assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == NAMESPACE
-        # `KubeLeases.read` and `write`: GET, PUT, POST if there is none
+        # `KubeLeases.read` and `write`: GET, PATCH, POST if there is none
         group = LEASE.api.rpartition("/")[0]
         assert sorted(permissions(role)) == sorted(
-            (group, LEASE.plural, verb) for verb in ("get", "update", "create")
+            (group, LEASE.plural, verb) for verb in ("get", "patch", "create")
         )
-        named = next(rule for rule in role["rules"] if "update" in rule["verbs"])
-        lease = next(
-            each["value"]
-            for each in only("Deployment", objects)["spec"]["template"]["spec"]["containers"][0][
-                "env"
-            ]
-            if each["name"] == "TRITON_OPERATOR_LEASE_NAME"
-        )
-        assert named["resourceNames"] == [lease]
+        named = next(rule for rule in role["rules"] if "patch" in rule["verbs"])
+        lease = only("Lease", objects, namespace=NAMESPACE)
+        assert named["resourceNames"] == [lease["metadata"]["name"]]
         assert "create" not in named["verbs"]
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
         assert binding["subjects"] == [
