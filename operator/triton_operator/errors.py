@@ -6,6 +6,8 @@
   - TransientError        the world may heal; try again, soon and then less soon
     + ClusterError        the API server refused or did not answer
     + ServerUnreachableError  a Triton pod did not answer
+    + NotLeadingError     another operator may be acting
+  - LeaseLostError        this process must end
 
 The class decides the retry; no handler reads an HTTP status code.
 """
@@ -70,3 +72,13 @@ class ServerUnreachableError(TransientError):
     """A Triton pod did not answer."""
 
     reason = "ServerUnreachable"
+
+
+class NotLeadingError(TransientError):
+    """A change was not made, because this process does not hold the Lease."""
+
+    is_expected = True
+
+
+class LeaseLostError(OperatorError):
+    """The Lease was ours and is no more, so that another operator may be acting."""

@@ -87,6 +87,39 @@ class Cluster(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may act, and for how long after each renewal; empty if there is none."""
+
+    version: str = ""
+    """By which a later write tells that nobody has written since."""
+    holder: str = ""
+    duration_seconds: int = 0
+    transitions: int = 0
+    """How often it went from one holder to another."""
+    acquired: datetime | None = None
+    renewed: datetime | None = None
+    """By the holder's clock: good for seeing that it renewed, never for how long ago."""
+
+    @property
+    def term(self) -> tuple[str, datetime | None]:
+        """What every renewal changes, and nothing else that somebody may do to it."""
+        return (self.holder, self.renewed)
+
+
+class Leases(Protocol):
+    """The one Lease that the operators of a release share.
+
+    Every method may raise ``ClusterError``, and has answered or raised within its timeout.
+    """
+
+    async def read(self, *, timeout_seconds: float) -> Lease:
+        """Return the Lease as it is; an empty one if there is none."""
+
+    async def write(self, lease: Lease, *, timeout_seconds: float) -> Lease | None:
+        """Store a Lease, or return None if it is not there any more in that version."""
+
+
 class ModelServers(Protocol):
     """Triton's HTTP API on single pods.
 

@@ -73,6 +73,13 @@ class Settings:
     """What is logged: ``debug``, ``info`` or ``warning``."""
     probe_port: int = 8080
     """Where the operator's own liveness and metrics are served."""
+    lease_namespace: str = "default"
+    lease_name: str = "triton-operator"
+    """The Lease that one of several operators holds: the one that acts."""
+    lease_seconds: int = 10
+    """How long it is the holder's after each renewal; after that others take over."""
+    identity: str = ""
+    """The holder's name in it: the pod's. Empty for one that is made up."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -98,7 +105,7 @@ class Settings:
         for name in ("resync_seconds", "autoscaling_interval_seconds", "scrape_deadline_seconds"):
             if name in found:
                 values[name] = float(found[name])
-        for name in ("probe_port", "max_gpus"):
+        for name in ("probe_port", "max_gpus", "lease_seconds"):
             if name in found:
                 values[name] = int(found[name])
         if "namespace_max_gpus" in found:

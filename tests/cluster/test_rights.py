@@ -29,6 +29,7 @@ SELDOM = {
     (OURS, "tritonmodels/finalizers", "update"): "asked for by an admission plugin of others",
     (OURS, "tritonservers/finalizers", "update"): "asked for by an admission plugin of others",
     ("batch", "jobs", "get"): "the answer to its creation was lost",
+    ("coordination.k8s.io", "leases", "create"): "somebody has deleted it",
     ("", "pods", "delete"): "two loads in a row never ended in it",
 }
 """What does not happen here, and when it does."""

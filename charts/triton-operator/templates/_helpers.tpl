@@ -116,6 +116,16 @@ env:
     value: {{ .Values.syncMemoryLimit | quote }}
   - name: TRITON_OPERATOR_RESYNC_SECONDS
     value: {{ .Values.resyncSeconds | quote }}
+  - name: TRITON_OPERATOR_LEASE_NAMESPACE
+    value: {{ .Release.Namespace }}
+  - name: TRITON_OPERATOR_LEASE_NAME
+    value: {{ include "triton-operator.fullname" . }}
+  - name: TRITON_OPERATOR_LEASE_SECONDS
+    value: {{ .Values.leaderElection.leaseDurationSeconds | quote }}
+  - name: TRITON_OPERATOR_IDENTITY
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
   {{- with .Values.autoscaling }}
   - name: TRITON_OPERATOR_AUTOSCALING_INTERVAL_SECONDS
     value: {{ .intervalSeconds | quote }}

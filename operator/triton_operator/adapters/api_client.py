@@ -5,8 +5,9 @@ refuse partial objects, and building one for every answer costs more than the re
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from triton_operator.errors import ClusterError
 from triton_operator.observed import AUTOSCALER
 
 APPLY = "application/apply-patch+yaml"
+JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
@@ -63,9 +65,13 @@ class KubeApi:
         self._api = api
 
     @classmethod
-    async def connect(cls) -> "KubeApi":
-        """Connect as the pod's service account, or as the kubeconfig says."""
+    async def connect(cls, *, fence: Callable[[], None] = lambda: None) -> "KubeApi":
+        """Connect as the pod's service account, or as the kubeconfig says.
+
+        ``fence`` is called before each request that may change something, and stops it by raising.
+        """
         settings = client.Configuration()
+        settings.trace_configs = [fenced(fence)]
         settings.connection_pool_maxsize = _CONNECTIONS
         # By default every request reads ~/.netrc, in a thread; kopf's watches do not look at the
         # environment either.
@@ -86,7 +92,8 @@ class KubeApi:
         path: str,
         *,
         body: Any = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
         **query: str | int,
     ) -> Any:
         """Return the JSON answer to a request.
@@ -97,7 +104,14 @@ class KubeApi:
             The API server refused, or did not answer in time.
 
         """
-        text = await self.read(method, path, body=body, content_type=content_type, **query)
+        text = await self.read(
+            method,
+            path,
+            body=body,
+            content_type=content_type,
+            timeout_seconds=timeout_seconds,
+            **query,
+        )
         return json.loads(text)
 
     async def read(
@@ -106,7 +120,8 @@ class KubeApi:
         path: str,
         *,
         body: Any = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
         **query: str | int,
     ) -> str:
         """Return the answer to a request as text; see :meth:`request`."""
@@ -115,7 +130,7 @@ class KubeApi:
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._api.call_api(
-                method, url, header_params=headers, body=body, _request_timeout=_TIMEOUT_SECONDS
+                method, url, header_params=headers, body=body, _request_timeout=timeout_seconds
             )
             text = str((await response.read()).decode())
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
@@ -124,6 +139,26 @@ class KubeApi:
         if response.status >= 400:  # noqa: PLR2004 - HTTP's own boundary
             raise ClusterError(method, path, status=response.status, message=_message(text))
         return text
+
+
+def fenced(fence: Callable[[], None]) -> aiohttp.TraceConfig:
+    """Have ``fence`` called right before the bytes of a write go out.
+
+    Earlier would leave time in between: for a free connection, or a new one.
+    """
+
+    async def remember(_: Any, request: SimpleNamespace, begun: Any) -> None:
+        request.writes = begun.method != "GET"
+
+    async def check(_: Any, request: SimpleNamespace, __: Any) -> None:
+        if request.writes:
+            fence()
+
+    traced = aiohttp.TraceConfig()
+    traced.on_request_start.append(remember)
+    traced.on_connection_create_end.append(check)
+    traced.on_connection_reuseconn.append(check)
+    return traced
 
 
 def _message(text: str) -> str:

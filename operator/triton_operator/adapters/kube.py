@@ -241,7 +241,9 @@ class KubeCluster:
     ) -> str:
         """Return the last lines that a pod's container of ours logged, none older than that."""
         of_job = pod.component == COMPONENT_SYNC
-        narrowed = {"sinceSeconds": str(max(1, seconds))} if seconds is not None else {}
+        narrowed: dict[str, Any] = {}
+        if seconds is not None:
+            narrowed["sinceSeconds"] = str(max(1, seconds))
         if previous:
             narrowed["previous"] = "true"
         return await self._api.read(

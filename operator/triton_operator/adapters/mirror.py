@@ -52,6 +52,10 @@ class Mirror:
         for ref in sorted(self._by_server.get((namespace, server), ())):
             yield self._objects[ref]
 
+    def __iter__(self) -> Iterator[Body]:
+        """Yield all objects, as they are now."""
+        return iter(tuple(self._objects.values()))
+
     def put(self, body: Body) -> bool:
         """Store an object; return whether anything changed that a pass may decide on.
 

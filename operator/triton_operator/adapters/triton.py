@@ -28,8 +28,10 @@ T = TypeVar("T")
 class TritonPods:
     """Triton's HTTP API on single pods."""
 
-    def __init__(self, port: int = HTTP_PORT) -> None:
+    def __init__(self, port: int = HTTP_PORT, *, fence: Callable[[], None] = lambda: None) -> None:
+        """``fence`` is called before each request that changes a pod, and stops it by raising."""
         self._port = port
+        self._fence = fence
 
     async def observe(self, pod: Pod, key: str) -> Served:
         """Return what a pod serves, and the config hash of what is ready.
@@ -68,11 +70,13 @@ class TritonPods:
 
     async def load(self, pod: Pod, key: str, model: str, *, timeout_seconds: float) -> str | None:
         """Make a pod load a model; return Triton's refusal, or None if it claims success."""
+        self._fence()
         async with self._client(pod, timeout_seconds) as client:
             return await _tell(pod, client.load_model, model, headers={HEADER: key})
 
     async def unload(self, pod: Pod, key: str, model: str) -> str | None:
         """Make a pod unload a model; return Triton's refusal, or None if it claims success."""
+        self._fence()
         async with self._client(pod, _QUESTION_SECONDS) as client:
             return await _tell(pod, client.unload_model, model, headers={HEADER: key})
 

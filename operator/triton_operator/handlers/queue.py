@@ -11,6 +11,9 @@ from triton_operator.ports import Key
 _MAX_BACKOFF_SECONDS = 300.0
 _QUIET_SECONDS = 0.2
 """Time between two passes of one key: a starting Deployment alone sends a dozen events."""
+_PATIENCE_SECONDS = 1.0
+"""How long passes may take to their end when the process stops: what they have begun is then not
+begun anew by the next process."""
 _SPACING_SECONDS = 0.04
 """Time between repeated passes of all keys: where hundreds of servers start together, first passes
 come first, and the many events of each cost few passes."""
@@ -28,10 +31,14 @@ class WorkQueue:
         self._logger = logging.getLogger(f"triton_operator.{name}")
         self._loops: dict[Key, asyncio.Task[None]] = {}
         self._news: dict[Key, asyncio.Event] = {}
+        self._passes: dict[Key, float] = {}
         self._free_at = 0.0
+        self._stopping = False
 
     def wake(self, key: Key) -> None:
-        """Have a pass made soon."""
+        """Have a pass made soon; none is begun any more once all are being stopped."""
+        if self._stopping:
+            return
         self._news.setdefault(key, asyncio.Event()).set()
         if key not in self._loops:
             name = f"{self._logger.name} {'/'.join(key)}"
@@ -40,8 +47,19 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._loops)
 
+    def longest_pass(self) -> float:
+        """Return for how many seconds the longest of the passes has run that run now."""
+        now = asyncio.get_running_loop().time()
+        return max((now - begun for begun in self._passes.values()), default=0.0)
+
     async def stop(self) -> None:
-        """End all loops, wherever they are: a pass may be cut off at any point."""
+        """End all loops; a pass that does not end soon is cut off wherever it is."""
+        self._stopping = True
+        passing = [self._loops[key] for key in self._passes]
+        for loop in set(self._loops.values()).difference(passing):
+            loop.cancel()
+        if passing:
+            await asyncio.wait(passing, timeout=_PATIENCE_SECONDS)
         loops = list(self._loops.values())
         for loop in loops:
             loop.cancel()
@@ -54,7 +72,7 @@ class WorkQueue:
                 # Clear before reading: what comes in between makes another pass.
                 news.clear()
                 pause, failures = await self._pass(key, failures)
-                if pause is None and not news.is_set():
+                if self._stopping or (pause is None and not news.is_set()):
                     return
                 await asyncio.sleep(_QUIET_SECONDS)
                 await _wait(news, max(0.0, (pause or 0.0) - _QUIET_SECONDS))
@@ -71,6 +89,7 @@ class WorkQueue:
 
     async def _pass(self, key: Key, failures: int) -> tuple[float | None, int]:
         what = "/".join(key)
+        self._passes[key] = asyncio.get_running_loop().time()
         try:
             return await self._work(key), 0
         except InvalidSpecError as error:
@@ -84,6 +103,8 @@ class WorkQueue:
             # A bug in one pass must not end the loop of this key for good.
             self._logger.exception("%s: unexpected failure", what)
             return backoff(failures + 1), failures + 1
+        finally:
+            del self._passes[key]
 
     def _log(self, failures: int, message: str, *args: object) -> None:
         # The same failure again is not news.

@@ -5,8 +5,9 @@ annotation on every object, and with the operator away every deletion would hang
 """
 
 import logging
+import os
 import platform
-from typing import Any
+from typing import Any, NoReturn
 
 import kopf
 
@@ -20,6 +21,10 @@ from triton_operator.handlers.operator import (
 )
 from triton_operator.settings import Settings
 
+EXIT_LEASE_LOST = 3
+
+_logger = logging.getLogger(__name__)
+
 
 def run_operator() -> None:
     """Run until the process is told to stop."""
@@ -29,8 +34,8 @@ def run_operator() -> None:
         verbose=settings.log_level == "debug",
         quiet=settings.log_level == "warning",
     )
-    # One line for every event of every object, and for every probe, is no news.
-    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+    # One line for every event of every object is no news.
+    for chatty in ("kopf.objects", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     kopf.run(
         settings=build_kopf_settings(),
@@ -38,7 +43,6 @@ def run_operator() -> None:
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{settings.probe_port}/healthz",
         # kopf would put the user's name into it, which a container's user need not have.
         identity=platform.node(),  # type: ignore[arg-type]
     )
@@ -102,8 +106,8 @@ def login(**arguments: Any) -> kopf.ConnectionInfo | None:
 
 @kopf.on.startup(backoff=2.0)
 async def start(memo: Any, **_: Any) -> None:
-    """Connect, and know everything there is, before the first event comes in."""
-    memo.operator = await Operator.start(memo.settings)
+    """Connect before the first event comes in."""
+    memo.operator = await Operator.start(memo.settings, end_process)
 
 
 @kopf.on.cleanup()
@@ -112,11 +116,10 @@ async def stop(memo: Any, **_: Any) -> None:
     await memo.operator.stop()
 
 
-@kopf.on.probe(id="queues")
-def alive(memo: Any, **_: Any) -> dict[str, int]:
-    """Answer the liveness probe from within the event loop that does all the work."""
-    operator: Operator = memo.operator
-    return operator.loops()
+def end_process(reason: str) -> NoReturn:
+    """End at once, with nothing cleared away: another process may be acting already."""
+    _logger.critical("this operator ends: %s", reason)
+    os._exit(EXIT_LEASE_LOST)
 
 
 async def object_changed(event: kopf.RawEvent, memo: Any, **_: Any) -> None:

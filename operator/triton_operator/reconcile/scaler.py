@@ -84,6 +84,7 @@ class Scaler:
         self._wake = wake
         self._monotonic = monotonic
         self._followed: dict[Key, _Followed] = {}
+        self._ticked_at = monotonic()
 
     def follow(
         self,
@@ -119,10 +120,14 @@ class Scaler:
         """Leave a server alone."""
         self._followed.pop(key, None)
 
+    def silent_seconds(self) -> float:
+        """Return how long ago the last tick began."""
+        return self._monotonic() - self._ticked_at
+
     async def run(self) -> None:
         """Tick for as long as the process lives."""
         while True:
-            begun = self._monotonic()
+            begun = self._ticked_at = self._monotonic()
             try:
                 await self.tick()
             except Exception:

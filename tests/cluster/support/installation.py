@@ -1,11 +1,13 @@
 """The operator on a test cluster, installed with its chart."""
 
 import json
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.support.kube import Kube, condition
+from tests.cluster.support.kube import Kube, Object, condition
 from tests.cluster.support.shell import run
 from tests.cluster.support.waiting import wait_for
 
@@ -37,11 +39,12 @@ class Installation:
             *("--wait", "--timeout", "120s"),
             seconds=150,
         )
+        self.wait_ready()
 
     def refresh(self) -> None:
         """Start the operator anew, from the image that the cluster has now."""
         for pod in self.pods():
-            self.kube.delete("Pod", self.namespace, pod, now=True)
+            self.kube.delete("Pod", self.namespace, pod)
         self.wait_ready()
 
     def uninstall(self) -> None:
@@ -93,10 +96,26 @@ class Installation:
         self.wait_ready()
         return time.monotonic() - begun
 
+    def lease(self) -> Object:
+        """Return what the operators' Lease says."""
+        found = self.kube.get("Lease", self.namespace, self.release)
+        return dict(found.get("spec") or {}) if found is not None else {}
+
+    def leader(self) -> str:
+        """Return the pod that holds the Lease, or nothing."""
+        return str(self.lease().get("holderIdentity", ""))
+
+    def signal(self, pod: str, number: signal.Signals) -> None:
+        """Send a signal to the operator's process in a pod, which runs on this machine."""
+        os.kill(_process_of(pod), number)
+
     def wait_ready(self, seconds: float = 60) -> None:
+        """Wait until all pods are ready and one of them leads."""
+
         def ready() -> bool:
             bodies = self.kube.all("Pod", self.namespace, SELECTOR)
-            return bool(bodies) and all(
+            leader = self.leader()
+            return any(body["metadata"]["name"] == leader for body in bodies) and all(
                 condition(body, "Ready").get("status") == "True"
                 and "deletionTimestamp" not in body["metadata"]
                 for body in bodies
@@ -113,3 +132,18 @@ def _kinds(*which: str) -> str:
 
 def _names(kinds: str, *where: str) -> list[str]:
     return run("kubectl", "get", kinds, "--output=name", "--ignore-not-found", *where).splitlines()
+
+
+def _process_of(pod: str) -> int:
+    """Return the number of the process that was given this pod's name as its identity."""
+    wanted = f"TRITON_OPERATOR_IDENTITY={pod}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            inherited = wanted in Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in environment and not inherited:
+            return int(folder.name)
+    raise AssertionError(f"no process of {pod} runs on this machine")

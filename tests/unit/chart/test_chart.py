@@ -40,6 +40,14 @@ OPERATOR = {
     },
 }
 
+POD = {"metadata.name": f"{NAME}-1"}
+RELEASED: dict[str, Any] = {
+    "lease_namespace": NAMESPACE,
+    "lease_name": NAME,
+    "identity": POD["metadata.name"],
+}
+"""What is different in every release."""
+
 CRDS = sorted((REPOSITORY / "crds").glob("*.yaml"))
 
 
@@ -66,7 +74,10 @@ def container_of(workload: Manifest) -> Manifest:
 
 
 def settings_of(workload: Manifest) -> Settings:
-    environment = {each["name"]: each["value"] for each in container_of(workload)["env"]}
+    environment = {
+        each["name"]: each.get("value") or POD[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        for each in container_of(workload)["env"]
+    }
     known = {PREFIX + name.upper() for name in Settings.__dataclass_fields__}
     assert set(environment) <= known
     return Settings.from_environment(environment)
@@ -143,7 +154,6 @@ def test_no_part_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"serverImage": ""}, "serverImage"),
         ({"crds": {"keep": "yes"}}, "keep"),
         ({"podLabels": {"a": 1}}, "podLabels"),
-        ({"replicas": 2}, "replicas"),
         ({"logLevel": "loud"}, "logLevel"),
         ({"servers": {"imagePullSecrets": ["registry"]}}, "imagePullSecrets"),
         ({"servers": {"networkPolicy": {"clients": [{"team": "a"}]}}}, "team"),
@@ -152,6 +162,8 @@ def test_no_part_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"networkPolicy": {"apiServerPorts": []}}, "apiServerPorts"),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "apiServerCIDRs"),
         ({"revisionHistoryLimit": -1}, "revisionHistoryLimit"),
+        ({"replicas": "two"}, "replicas"),
+        ({"leaderElection": {"leaseDurationSeconds": 2}}, "leaseDurationSeconds"),
     ],
 )
 def test_the_schema_refuses(values: Manifest, message: str) -> None:
@@ -207,9 +219,40 @@ def test_crds_can_be_left_to_somebody_else() -> None:
 # ---- the Deployment -----------------------------------------------------------------------
 
 
-def test_there_is_one_operator_also_during_an_upgrade(objects: list[Manifest]) -> None:
+def test_an_upgrade_ends_the_old_operator_only_when_the_new_one_can_take_over(
+    objects: list[Manifest],
+) -> None:
     spec = only("Deployment", objects)["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    rolling = {"maxUnavailable": 0, "maxSurge": 1}
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def test_several_operators_are_spread_and_not_evicted_together() -> None:
+    objects = render(replicas=2)
+    deployment, budget = only("Deployment", objects), only("PodDisruptionBudget", objects)
+    assert deployment["spec"]["replicas"] == 2
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    (spread,) = pod_of(deployment)["topologySpreadConstraints"]
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+def test_the_only_operator_can_be_evicted(objects: list[Manifest]) -> None:
+    assert not [each for each in objects if each["kind"] == "PodDisruptionBudget"]
+
+
+def test_every_release_has_a_lease_of_its_own(objects: list[Manifest]) -> None:
+    settings = settings_of(only("Deployment", objects))
+    assert (settings.lease_namespace, settings.lease_name) == (NAMESPACE, NAME)
+    assert only("Lease", objects, namespace=NAMESPACE, name=NAME).keys() == {
+        "apiVersion",
+        "kind",
+        "metadata",
+    }
+    assert settings.identity == POD["metadata.name"]
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
@@ -241,12 +284,13 @@ def test_probes_ask_where_the_operator_answers(objects: list[Manifest]) -> None:
     assert container["ports"] == [{"name": "probes", "containerPort": Settings().probe_port}]
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "probes"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
 
 
 def test_the_defaults_of_values_and_code_agree(objects: list[Manifest]) -> None:
     image = container_of(only("Deployment", objects))["image"]
     assert image == "ghcr.io/triton-operator/triton-operator:0.1.0"
-    assert settings_of(only("Deployment", objects)) == Settings(sync_image=image)
+    assert settings_of(only("Deployment", objects)) == Settings(sync_image=image, **RELEASED)
 
 
 def test_values_reach_the_operator() -> None:
@@ -267,6 +311,7 @@ def test_values_reach_the_operator() -> None:
             "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
             "networkPolicy": {"enabled": True, "clients": [SHOP], "scrapers": [MONITORING]},
         },
+        leaderElection={"leaseDurationSeconds": 20},
     )
     wanted = Settings(
         server_image="registry.example/tritonserver:1",
@@ -282,6 +327,8 @@ def test_values_reach_the_operator() -> None:
         log_level="debug",
         image_pull_secrets=("registry", "other"),
         server_access=ServerAccess(operator=(OPERATOR,), clients=(SHOP,), scrapers=(MONITORING,)),
+        lease_seconds=20,
+        **RELEASED,
     )
     for kind in WORKLOADS:
         workload = only(kind, objects)
@@ -468,9 +515,5 @@ def test_the_job_does_not_wait_for_its_own_pod(objects: list[Manifest]) -> None:
 
 def test_without_the_hook_neither_the_job_nor_its_rights_are_there() -> None:
     objects = render(uninstall={"release": False})
-    kinds = {
-        each["kind"]
-        for each in objects
-        if each["metadata"].get("annotations", {}).get("helm.sh/hook") != "test"
-    }
-    assert not kinds & {"Job", "Role", "RoleBinding"}
+    assert not [each for each in objects if each["kind"] == "Job"]
+    assert not [each for each in objects if each["metadata"]["name"].endswith("-release")]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.chart.rendering import NAME, NAMESPACE, Manifest, only, render
 from triton_operator.adapters.api_client import KINDS
+from triton_operator.adapters.leases import LEASE
 from triton_operator.handlers.operator import CHILD_KINDS, FOREIGN_KINDS, OWN_KINDS
 
 Permission = tuple[str, str, str]
@@ -129,6 +130,26 @@ def test_listed_namespaces_get_the_same_rights_one_by_one_and_the_cluster_none()
         role = only("Role", objects, namespace=namespace)
         binding = only("RoleBinding", objects, namespace=namespace)
         assert set(permissions(role)) == USED
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+        ]
+
+
+def test_the_operator_may_read_and_renew_its_own_lease_and_no_other() -> None:
+    for objects in (render(), render(watchNamespaces=["team-a", NAMESPACE])):
+        role = only("Role", objects, name=f"{NAME}-lease")
+        binding = only("RoleBinding", objects, name=f"{NAME}-lease")
+        assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == NAMESPACE
+        # `KubeLeases.read` and `write`: GET, PATCH, POST if there is none
+        group = LEASE.api.rpartition("/")[0]
+        assert sorted(permissions(role)) == sorted(
+            (group, LEASE.plural, verb) for verb in ("get", "patch", "create")
+        )
+        named = next(rule for rule in role["rules"] if "patch" in rule["verbs"])
+        lease = only("Lease", objects, namespace=NAMESPACE)
+        assert named["resourceNames"] == [lease["metadata"]["name"]]
+        assert "create" not in named["verbs"]
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}

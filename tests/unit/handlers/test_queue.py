@@ -19,6 +19,7 @@ class Work:
 
     def __init__(self) -> None:
         self.passes: list[Key] = []
+        self.ended: list[Key] = []
         self.answers: list[float | Exception | None] = []
         self.rest: float | None = 1000.0
         self.gate: asyncio.Event | None = None
@@ -31,6 +32,7 @@ class Work:
         try:
             if self.gate is not None:
                 await self.gate.wait()
+            self.ended.append(key)
             answer = self.answers.pop(0) if self.answers else self.rest
             if isinstance(answer, Exception):
                 raise answer
@@ -221,3 +223,37 @@ async def test_stopping_ends_loops_wherever_they_are() -> None:
         await passing
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in others if "tests" in task.get_name()]
+
+
+async def test_stopping_lets_a_pass_end_that_is_about_to() -> None:
+    work = Work()
+    work.gate = asyncio.Event()
+    loops = WorkQueue("tests", work)
+    loops.wake(A)
+    await turns()
+    stopping = asyncio.create_task(loops.stop())
+    await turns()
+    loops.wake(A)
+    loops.wake(B)
+    assert not stopping.done()
+
+    work.gate.set()
+    await asyncio.wait_for(stopping, 5)
+
+    # It was not cut off, and nothing was begun after it.
+    assert work.ended == [A]
+    assert work.passes == [A]
+    assert len(loops) == 0
+
+
+async def test_how_long_passes_run_is_known(work: Work, loops: WorkQueue) -> None:
+    assert loops.longest_pass() == 0.0
+    work.gate = asyncio.Event()
+    loops.wake(A)
+    await asyncio.sleep(0.05)
+    loops.wake(B)
+    await turns()
+
+    assert 0.05 <= loops.longest_pass() < 5
+    work.gate.set()
+    await until(lambda: loops.longest_pass() == 0.0)
