@@ -31,6 +31,8 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_ROOT / "operator")]
 
+from kubernetes.aio import client  # noqa: E402
+
 from triton_operator.adapters.api_client import KubeApi  # noqa: E402
 from triton_operator.adapters.kube import KubeCluster  # noqa: E402
 from triton_operator.adapters.metrics import parse_metrics, parse_statistics  # noqa: E402
@@ -183,9 +185,9 @@ async def deciding(port: int, options: argparse.Namespace, models: int) -> Async
     mirror, keys = Mirror(), [("team", f"server-{n}") for n in range(options.servers)]
     for body in objects(options.pods, options.servers):
         mirror.put(body)
-    async with PodHttp() as http:
-        # Reads come from the mirror: no request goes to an API server.
-        cluster = KubeCluster(KubeApi.__new__(KubeApi), mirror)
+    # Reads come from the mirror: no request goes to an API server.
+    async with PodHttp() as http, client.ApiClient() as nobody:
+        cluster = KubeCluster(KubeApi(nobody), mirror)
         scaler = Scaler(
             cluster,
             TritonScraper(http, http_port=port, metrics_port=port),

@@ -6,7 +6,6 @@ The load is open: perf_analyzer sends at set times, however long the answers tak
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -15,7 +14,7 @@ import pytest
 from tests.cluster.support import triton
 from tests.cluster.support.installation import Installation
 from tests.cluster.support.kube import Object, condition, kubectl
-from tests.cluster.support.load import Request
+from tests.cluster.support.load import Load, Request
 from tests.cluster.support.manifests import PYTHON, model, server, sleeps, version
 from tests.cluster.support.perf_analyzer import OpenLoad, Stage
 from tests.cluster.support.waiting import holds_for, wait_for
@@ -42,8 +41,8 @@ BOUNDS = {
 
 QUIET, PEAK, AFTER = 15, 110, 65
 """Seconds of one pod's capacity, of three times that, and of the one again."""
-GRPC_RATE = 2.0
-"""A channel keeps to one pod for a while, so it is the small part of the load."""
+TRICKLE = {"http_clients": 0, "grpc_clients": 1, "value": SERVICE_SECONDS, "pause_seconds": 0.5}
+"""A little of gRPC beside the open load, whose channel moves from pod to pod."""
 
 
 def sleeper(name: str, on: str) -> Object:
@@ -119,9 +118,9 @@ def test_pods_without_a_gpu_are_told_of_and_not_asked_for_again(
     world: World, alone: Callable[..., str], figure: Callable[[str], None]
 ) -> None:
     bounds = BOUNDS | {"minReplicas": 1, "scaleUp": {"maxPods": 2, "periodSeconds": 15}}
-    host = alone("greedy", gpus=1, autoscaling=bounds)
+    host = alone("greedy", gpus=1, drainSeconds=0, autoscaling=bounds)
 
-    with OpenLoad(host, "greedy", "http", (Stage(90, 3.5 * CAPACITY),), SERVICE_SECONDS) as load:
+    with OpenLoad(host, "greedy", "grpc", (Stage(90, 3.5 * CAPACITY),), SERVICE_SECONDS) as load:
         wait_for("a third GPU is wanted", lambda: replicas(world, "greedy") == 3, 30)
         limited = world.wait_condition(
             "TritonServer", "greedy", "ScalingLimited", "True", reason="Unschedulable"
@@ -145,15 +144,15 @@ def test_pods_without_a_gpu_are_told_of_and_not_asked_for_again(
 
 @dataclass(frozen=True)
 class Day:
-    """The load that the tests of this module happen under, and when it was what."""
+    """The load that the tests below happen under."""
 
     http: OpenLoad
-    grpc: OpenLoad
+    grpc: Load
 
     def check(self) -> None:
         """Fail if a request has failed so far."""
         self.http.check()
-        self.grpc.check()
+        assert not self.grpc.failed(), self.grpc.failed()[:3]
 
 
 @pytest.fixture(scope="module")
@@ -161,21 +160,13 @@ def day(world: World) -> Iterator[Day]:
     world.apply(server(SERVER, autoscaling=BOUNDS, drainSeconds=5), sleeper("sleeper", SERVER))
     world.wait_ready("sleeper")
     world.wait_pods(SERVER, 2)
-    host, rest = world.service(SERVER), CAPACITY - GRPC_RATE
-    stages = (
-        Stage(QUIET, rest),
-        Stage(PEAK, 3 * CAPACITY - GRPC_RATE),
-        Stage(AFTER, rest),
-    )
-    with ExitStack() as stack:
-        loads = [
-            stack.enter_context(OpenLoad(host, "sleeper", protocol, parts, SERVICE_SECONDS))
-            for protocol, parts in (
-                ("http", stages),
-                ("grpc", (Stage(QUIET + PEAK + AFTER, GRPC_RATE),)),
-            )
-        ]
-        yield Day(*loads)
+    host = world.service(SERVER)
+    stages = (Stage(QUIET, CAPACITY), Stage(PEAK, 3 * CAPACITY), Stage(AFTER, CAPACITY))
+    with (
+        Load(host, "sleeper", most_seconds=QUIET + PEAK + AFTER, **TRICKLE) as grpc,
+        OpenLoad(host, "sleeper", "http", stages, SERVICE_SECONDS) as http,
+    ):
+        yield Day(http, grpc)
 
 
 def test_a_step_to_three_times_the_load_of_a_pod_is_followed(
@@ -246,7 +237,8 @@ def test_less_load_takes_pods_away_and_no_request_fails(
         "two pods are left", lambda: replicas(world) == 2, 240, seen=lambda: autoscaling(world)
     )
     assert day.http.runs(), "the load goes on while pods are taken away"
-    http, grpc = day.http.requests(120), day.grpc.requests(30)
+    http, grpc = day.http.requests(120), day.grpc.requests()
+    day.check()
 
     def mean(begin: float, end: float) -> float:
         """Return the mean time of the requests that were sent in these seconds of the load."""

@@ -16,6 +16,8 @@ from tests.cluster.support.triton import GRPC_PORT, HTTP_PORT
 
 PROGRAM = "perf_analyzer"
 _PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT}
+_HEADERS = {"http": ("-H", "Connection:close"), "grpc": ()}
+"""gRPC refuses such a header."""
 _THREADS = 2
 
 
@@ -35,8 +37,10 @@ class Stage:
 class OpenLoad:
     """Requests to one model, stage after stage; a context manager that ends what still runs.
 
-    HTTP clients open a connection for every request, so that a Service spreads them over its pods.
-    perf_analyzer stops at the first request that fails, with an error.
+    HTTP opens a connection for every request, so that a Service spreads them over its pods. gRPC
+    keeps its channel, and loses a request now and then when a server closes it for its age ("enter
+    idle", with gRPC as old as in 2.51): it is for servers without `drainSeconds`. perf_analyzer
+    stops at the first request that fails, with an error.
     """
 
     host: str
@@ -59,7 +63,8 @@ class OpenLoad:
                 *(PROGRAM, "-m", self.model, "-i", self.protocol, "--async"),
                 # Without a version it looks one up in statistics, those of another pod perhaps.
                 *("-x", "1", "-u", f"{self.host}:{_PORTS[self.protocol]}"),
-                *("-H", "Connection:close", "--input-data", str(data)),
+                *_HEADERS[self.protocol],
+                *("--input-data", str(data)),
                 *("--request-intervals", str(times), "--request-count", str(len(intervals))),
                 *("--max-threads", str(_THREADS), "--profile-export-file", str(self._record)),
             ],
