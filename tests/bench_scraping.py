@@ -207,7 +207,8 @@ async def deciding(port: int, options: argparse.Namespace, models: int) -> Async
                 assert world.server is not None
                 assert world.server.spec is not None
                 pods = tuple(world.server_pods())
-                told = scaler.follow(world.server, world.server.spec, dict.fromkeys(pods, served))
+                answers = dict.fromkeys(pods, served)
+                told = scaler.follow(world.server, world.server.spec, answers, acting=True)
                 answering = told.status.pods_answering if told.status is not None else "0/0"
                 silent += len(pods) - int(answering.split("/")[0])
             return silent
