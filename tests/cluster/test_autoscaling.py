@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 import pytest
 
@@ -91,12 +91,12 @@ def test_a_pod_that_hangs_gets_another_beside_it(
     world: World, alone: Callable[..., str], figure: Callable[[str], None]
 ) -> None:
     host = alone("hangs", autoscaling=BOUNDS | {"minReplicas": 1})
-    hang = 30.0
+    hang = 40.0
 
     def hold_up() -> None:
         triton.ask(host, "/v2/models/hangs/infer", triton.number_request(hang), seconds=2 * hang)
 
-    with OpenLoad(host, "hangs", "http", (Stage(46, 3.0),), SERVICE_SECONDS) as load:
+    with OpenLoad(host, "hangs", "http", (Stage(50, 3.0),), SERVICE_SECONDS) as load:
         # At 3 a second this takes longer than a tick, which learns how long one takes.
         wait_for("it has answered some", lambda: answered(host, "hangs") >= 24, 30)
         sent = time.monotonic()
@@ -112,11 +112,12 @@ def test_a_pod_that_hangs_gets_another_beside_it(
     assert not more, "one, not one after the other"
     assert event.startswith("from 1 to 2: hangs: "), event
     assert "waiting was finished on 1 pod" in event, event
-    assert median(each.seconds for each in requests[-15:]) < 1, "the new pod takes what comes"
+    during = [each for each in requests if sent < each.at < sent + hang - 1]
+    assert any(each.seconds < 1 for each in during[-20:]), "the new pod takes its part of the load"
 
 
 def test_pods_without_a_gpu_are_told_of_and_not_asked_for_again(
-    world: World, alone: Callable[..., str], figure: Callable[[str], None]
+    world: World, alone: Callable[..., str]
 ) -> None:
     bounds = BOUNDS | {"minReplicas": 1, "scaleUp": {"maxPods": 2, "periodSeconds": 15}}
     host = alone("greedy", gpus=1, drainSeconds=0, autoscaling=bounds)
