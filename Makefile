@@ -11,7 +11,8 @@ PYTHON := $(VENV)/bin/python
 # The programs that the test cluster brings (kubectl, helm), and its kubeconfig.
 WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
 
-.PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart bench-autoscaling clean
+.PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart bench-autoscaling \
+	bench-cluster-day bench-scraping clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -53,6 +54,13 @@ bench-autoscaling: venv ## Compare autoscaling policies (a minute; FULL=1: a day
 	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@$(PYTHON) -m pytest tests/bench_autoscaling/check_simulator.py --quiet
 	@nice -n 19 $(PYTHON) -m tests.bench_autoscaling $(if $(FULL),--full) $(if $(TRACE),--trace $(TRACE)) $(BENCH_ARGS)
+
+bench-cluster-day: venv cluster-up ## A day of load in 8 minutes on the cluster, with plots (DAY=step: a step)
+	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@$(WITH_CLUSTER) && $(PYTHON) tests/bench_cluster_day.py --load $(or $(DAY),day)
+
+bench-scraping: venv ## Measure what it costs to ask a thousand pods every five seconds
+	@$(PYTHON) tests/bench_scraping.py
 
 format: venv ## Format the code
 	@$(VENV)/bin/ruff check --fix --quiet operator tests || true

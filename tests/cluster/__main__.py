@@ -2,14 +2,14 @@
 
 up: start the cluster, or bring a running one's images up to date; down: end it and remove all it
 left; status: say what runs; images: build the images and, where a cluster runs, import them;
-servers: install what tests/wire talks to; kubeconfig: print its path; env: print shell lines that
-put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
+servers: install what tests/wire talks to, and perf_analyzer; kubeconfig: print its path; env: print
+shell lines that put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
 """
 
 import argparse
 import sys
 
-from tests.cluster import choice, settings
+from tests.cluster import choice, perf_analyzer, settings
 from tests.cluster.binaries import install_servers, path_with
 from tests.cluster.progress import ClusterError, say
 
@@ -42,6 +42,7 @@ def main() -> int:
             case "servers":
                 with choice.one_at_a_time(folders):
                     install_servers(folders)
+                    perf_analyzer.install(folders)
             case "status":
                 print(cluster.status())
             case "kubeconfig":

@@ -13,6 +13,8 @@ HELM_VERSION = "v3.19.5"
 COREDNS_VERSION = "v1.12.4"
 KIND_VERSION = "v0.30.0"
 VERSITYGW_VERSION = "v1.8.0"
+PERF_ANALYZER_VERSION = "2.51.0"
+CUDA_RUNTIME_VERSION = "12.6.77"
 
 NAME = "triton-test"
 """Of the node, of the kind cluster, and of the CNI network."""

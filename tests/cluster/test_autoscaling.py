@@ -1,14 +1,22 @@
-"""Replicas follow the load: up with a step of it, down after it, and no request fails."""
+"""Replicas follow the load: up with a step of it, down after it, and no request fails.
 
+The load is open: perf_analyzer sends at set times, however long the answers take.
+"""
+
+import threading
 import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import fmean
 
 import pytest
 
-from tests.cluster.support.kube import kubectl
-from tests.cluster.support.load import Load
-from tests.cluster.support.manifests import PYTHON, adds, model, server, version
+from tests.cluster.support import triton
+from tests.cluster.support.installation import Installation
+from tests.cluster.support.kube import Object, condition, kubectl
+from tests.cluster.support.load import Load, Request
+from tests.cluster.support.manifests import PYTHON, model, server, sleeps, version
+from tests.cluster.support.perf_analyzer import OpenLoad, Stage
 from tests.cluster.support.waiting import holds_for, wait_for
 from tests.cluster.support.world import World
 
@@ -16,11 +24,14 @@ pytestmark = pytest.mark.cluster
 
 SERVER = "elastic"
 SERVICE_SECONDS = 0.1
-TARGET_MILLISECONDS = 500
+TARGET = 500
+"""Milliseconds in the queue."""
+CAPACITY = 1 / SERVICE_SECONDS
+"""Requests per second of one pod."""
 BOUNDS = {
-    "minReplicas": 1,
-    "maxReplicas": 3,
-    "targetQueueTimeMilliseconds": TARGET_MILLISECONDS,
+    "minReplicas": 2,
+    "maxReplicas": 8,
+    "targetQueueTimeMilliseconds": TARGET,
     "scaleDown": {
         "stabilizationWindowSeconds": 20,
         "longestWindowSeconds": 20,
@@ -28,97 +39,234 @@ BOUNDS = {
     },
 }
 
-
-def sleeps() -> str:
-    """Return a model.py that takes its time for every request, and adds one."""
-    code = adds(1).replace(
-        "    def answer(self, request):\n",
-        f"    def answer(self, request):\n        time.sleep({SERVICE_SECONDS})\n",
-    )
-    return f"import time\n\n{code}"
+QUIET, PEAK, AFTER = 15, 110, 65
+"""Seconds of one pod's capacity, of three times that, and of the one again."""
+TRICKLE = {"http_clients": 0, "grpc_clients": 1, "value": SERVICE_SECONDS, "pause_seconds": 0.5}
+"""A little of gRPC beside the open load, whose channel moves from pod to pod."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _server(world: World) -> None:
-    world.apply(
-        server(SERVER, autoscaling=BOUNDS, drainSeconds=5),
-        model("sleeper", version(1, sleeps()), on=SERVER, config={**PYTHON, "maxBatchSize": 1}),
-    )
-    world.wait_ready("sleeper")
-    world.wait_pods(SERVER, 1)
+def sleeper(name: str, on: str) -> Object:
+    """Return a model that takes as long for a request as the request says."""
+    return model(name, version(1, sleeps()), on=on, config={**PYTHON, "maxBatchSize": 1})
 
 
-def replicas(world: World) -> int:
-    return int(world.live("Deployment", SERVER)["spec"]["replicas"])
+def replicas(world: World, name: str = SERVER) -> int:
+    return int(world.live("Deployment", name)["spec"]["replicas"])
 
 
-def scaled(world: World) -> list[str]:
+def autoscaling(world: World, name: str = SERVER) -> Object:
+    """Return what the status says of the load; empty before it says something."""
+    return dict((world.status("TritonServer", name) or {}).get("autoscaling") or {})
+
+
+def scaled(world: World, name: str = SERVER) -> list[str]:
     """Return what the Events said of the number of pods, oldest first."""
     found = [
         (event["eventTime"], event["message"])
         for event in world.all("Event")
-        if event["reason"] == "Scaled" and event["involvedObject"]["name"] == SERVER
+        if event["reason"] == "Scaled" and event["involvedObject"]["name"] == name
     ]
     return [message for _, message in sorted(found)]
 
 
-def test_a_step_in_load_is_followed_up_and_down_without_a_failed_request(
-    world: World,
-    figure: Callable[[str], None],
+@pytest.fixture
+def alone(world: World) -> Iterator[Callable[..., str]]:
+    """Makes a server with a model of the same name; it goes at the end of the test."""
+    made: list[str] = []
+
+    def make(name: str, **spec: object) -> str:
+        made.append(name)
+        world.apply(server(name, **spec), sleeper(name, name))
+        world.wait_ready(name)
+        world.wait_pods(name, 1)
+        return world.service(name)
+
+    yield make
+    for name in made:
+        world.delete("TritonModel", name)
+        world.delete("TritonServer", name)
+
+
+def test_a_pod_that_hangs_gets_another_beside_it(
+    world: World, alone: Callable[..., str], figure: Callable[[str], None]
 ) -> None:
+    host = alone("hangs", autoscaling=BOUNDS | {"minReplicas": 1})
+    hang = 40.0
+
+    def hold_up() -> None:
+        triton.ask(host, "/v2/models/hangs/infer", triton.number_request(hang), seconds=2 * hang)
+
+    with OpenLoad(host, "hangs", "http", (Stage(50, 3.0),), SERVICE_SECONDS) as load:
+        # At 3 a second this takes longer than a tick, which learns how long one takes.
+        wait_for("it has answered some", lambda: answered(host, "hangs") >= 24, 30)
+        sent = time.monotonic()
+        hanging = threading.Thread(target=hold_up)
+        hanging.start()
+        wait_for("one more is asked for", lambda: replicas(world, "hangs") == 2, hang - 2)
+        decided = time.monotonic() - sent
+        event, *more = wait_for("the Event", lambda: scaled(world, "hangs"), 5)
+        requests = load.requests(90)
+        hanging.join(hang)
+
+    figure(f"autoscaling, a pod that hangs: one more asked for {decided:.1f} s later")
+    assert not more, "one, not one after the other"
+    assert event.startswith("from 1 to 2: hangs: "), event
+    assert "waiting was finished on 1 pod" in event, event
+    during = [each for each in requests if sent < each.at < sent + hang - 1]
+    assert any(each.seconds < 1 for each in during[-20:]), "the new pod takes its part of the load"
+
+
+def test_pods_without_a_gpu_are_told_of_and_not_asked_for_again(
+    world: World, alone: Callable[..., str]
+) -> None:
+    bounds = BOUNDS | {"minReplicas": 1, "scaleUp": {"maxPods": 2, "periodSeconds": 15}}
+    host = alone("greedy", gpus=1, drainSeconds=0, autoscaling=bounds)
+
+    with OpenLoad(host, "greedy", "grpc", (Stage(90, 3.5 * CAPACITY),), SERVICE_SECONDS) as load:
+        wait_for("a third GPU is wanted", lambda: replicas(world, "greedy") == 3, 30)
+        limited = world.wait_condition(
+            "TritonServer", "greedy", "ScalingLimited", "True", reason="Unschedulable"
+        )
+        told = scaled(world, "greedy")
+
+        def stays() -> bool:
+            load.check()
+            return replicas(world, "greedy") == 3 and scaled(world, "greedy") == told
+
+        # The next step of two would come 15 s after the first.
+        holds_for("no more are asked for", stays, 22)
+
+        def need() -> int:
+            (load_of,) = autoscaling(world, "greedy")["models"]
+            return int(load_of["desired"])
+
+        wait_for("more than three are needed", lambda: need() > 3, 40, seen=need)
+        assert stays()
+
+    assert "Insufficient nvidia.com/gpu" in limited["message"]
+    assert sum(pod.ready for pod in world.pods("greedy")) == 2
+    ready = condition(world.get("TritonServer", "greedy"), "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Unschedulable")
+
+
+def answered(host: str, name: str) -> int:
+    """Return how many requests a server's pod has answered."""
+    (stats,) = triton.ask(host, f"/v2/models/{name}/stats").json()["model_stats"]
+    return int(stats["inference_count"])
+
+
+@dataclass(frozen=True)
+class Day:
+    """The load that the tests below happen under."""
+
+    http: OpenLoad
+    grpc: Load
+
+    def check(self) -> None:
+        """Fail if a request has failed so far."""
+        self.http.check()
+        assert not self.grpc.failed(), self.grpc.failed()[:3]
+
+
+@pytest.fixture(scope="module")
+def day(world: World) -> Iterator[Day]:
+    world.apply(server(SERVER, autoscaling=BOUNDS, drainSeconds=5), sleeper("sleeper", SERVER))
+    world.wait_ready("sleeper")
+    world.wait_pods(SERVER, 2)
     host = world.service(SERVER)
-    with Load(
-        host, "sleeper", http_clients=1, grpc_clients=1, pause_seconds=1.0, most_seconds=300
-    ) as trickle:
-        holds_for("one pod is enough for little", lambda: replicas(world) == 1, 15)
+    stages = (Stage(QUIET, CAPACITY), Stage(PEAK, 3 * CAPACITY), Stage(AFTER, CAPACITY))
+    with (
+        Load(host, "sleeper", most_seconds=QUIET + PEAK + AFTER, **TRICKLE) as grpc,
+        OpenLoad(host, "sleeper", "http", stages, SERVICE_SECONDS) as http,
+    ):
+        yield Day(http, grpc)
 
-        step = time.monotonic()
-        # So many clients that the load hardly falls while they wait: 25 requests/s for 10.
-        with Load(host, "sleeper", http_clients=48, grpc_clients=0, pause_seconds=1.9) as load:
-            wait_for("more pods are asked for", lambda: replicas(world) > 1, 30)
-            decided = time.monotonic() - step
-            world.wait_pods(SERVER, 3, 90)
-            grown = time.monotonic() - step
 
-            def calm() -> bool:
-                status = world.status("TritonServer", SERVER)["autoscaling"]
-                waited = status.get("queueTimeMilliseconds")
-                full = status.get("podsAnswering") == "3/3"
-                return bool(full and waited is not None and waited < TARGET_MILLISECONDS)
+def test_a_step_to_three_times_the_load_of_a_pod_is_followed(
+    world: World, day: Day, figure: Callable[[str], None]
+) -> None:
+    begun = time.monotonic()
+    holds_for("two pods are enough for the load of one", lambda: replicas(world) == 2, QUIET - 3)
+    wait_for("more pods are asked for", lambda: replicas(world) > 2, 30)
+    decided = time.monotonic() - begun - QUIET
 
-            wait_for(
-                "the wait is below the target again",
-                calm,
-                60,
-                seen=lambda: world.status("TritonServer", SERVER)["autoscaling"],
-            )
-            status = world.status("TritonServer", SERVER)["autoscaling"]
-            up = scaled(world)
-            table = kubectl("get", "ts", SERVER, "-n", world.namespace).stdout
-        ended = time.monotonic()
-        world.wait_pods(SERVER, 1, 90)
-        shrunk = time.monotonic() - ended
-        more = len(trickle.requests()) + 6
-        wait_for("requests go on", lambda: len(trickle.requests()) > more, 20)
+    def calm() -> bool:
+        day.check()
+        status = autoscaling(world)
+        full = status["podsAnswering"] == "{0}/{0}".format(replicas(world))
+        return full and status.get("queueTimeMilliseconds", TARGET) < TARGET
 
-    took = [each.seconds for each in load.requests()]
-    quarter = len(took) // 4
-    figure(
-        f"autoscaling: 3 pods ready {grown:.1f} s after the step, back to 1 {shrunk:.1f} s after"
-        f" the load; {len(took)} requests, {len(load.failed())} failed,"
-        f" median {median(took[:quarter]):.2f} s before, {median(took[-quarter:]):.2f} s after"
-    )
+    wait_for("the wait is below the target", calm, 80, seen=lambda: autoscaling(world))
+    grown = time.monotonic() - begun - QUIET
+    pods, status = replicas(world), autoscaling(world)
+    head, row = kubectl("get", "ts", SERVER, "-n", world.namespace).stdout.splitlines()
+    described = kubectl("describe", "ts", SERVER, "-n", world.namespace).stdout
+    up = scaled(world)
 
-    assert not load.failed(), load.failed()[:3]
-    assert not trickle.failed(), trickle.failed()[:3]
-    assert up[0].startswith("from 1 to "), up
-    assert "sleeper: " in up[0]
-    assert "requests/s" in up[0]
-    assert status["decisions"][-1]["previous"] == 1
-    assert status["desired"] == 3
-    assert "3" in table.splitlines()[1].split()
-    assert any(message.startswith(("from 3 to ", "from 2 to 1")) for message in scaled(world))
-    told = f"a step to 2.5 times the capacity: more pods were asked for {decided:.1f} s later"
-    figure(f"{told} (goal 10 s)")
+    told = f"a step from 1x to 3x of a pod's load: decided {decided:.1f} s later"
+    figure(f"{told} (goal 10 s), the wait below the target after {grown:.1f} s on {pods} pods")
+    assert pods >= 4, "three pods' load, and some room"
+    assert status["desired"] == pods
+    columns = dict(zip(head.split(), row.split(), strict=False))
+    assert (columns["READY"], columns["DESIRED"]) == (f"{pods}/{pods}", str(pods))
+    assert float(columns["QUEUE"]) < TARGET
+    assert up[0].startswith("from 2 to "), up
+    for part in ("sleeper: ", " requests/s keep ", " pods busy"):
+        assert part in up[0], up
+        assert part in described, described
+    assert "Scaled" in described
+    assert "Queue Time Milliseconds:" in described
     # A step just after a tick takes two of them, of 5 s each; a third is slow, but no fault.
     assert decided <= 20, told
+
+
+def test_a_killed_operator_leaves_the_number_as_it_is(
+    world: World, day: Day, operator: Installation, figure: Callable[[str], None]
+) -> None:
+    before, made = replicas(world), len(scaled(world))
+    seen: set[int] = set()
+    begun = time.monotonic()
+    operator.kill()
+
+    def ticks() -> bool:
+        """Return whether the new operator has told of what it sees."""
+        day.check()
+        seen.add(replicas(world))
+        return str(autoscaling(world).get("hold", "")).startswith("the operator has not watched")
+
+    wait_for("a new operator has looked", ticks, 60, seen=lambda: autoscaling(world))
+    again = time.monotonic() - begun
+    figure(f"autoscaling, operator killed under load: it decides again {again:.0f} s later")
+    holds_for("the load goes on", lambda: not seen.add(replicas(world)), 8)
+
+    assert min(seen) == before, "it must not fall for want of memory"
+    assert max(seen) <= before + 1, f"{before} pods were enough: {scaled(world)[made:]}"
+
+
+def test_less_load_takes_pods_away_and_no_request_fails(
+    world: World, day: Day, figure: Callable[[str], None]
+) -> None:
+    wait_for(
+        "two pods are left", lambda: replicas(world) == 2, 240, seen=lambda: autoscaling(world)
+    )
+    assert day.http.runs(), "the load goes on while pods are taken away"
+    http, grpc = day.http.requests(120), day.grpc.requests()
+    day.check()
+
+    def mean(begin: float, end: float) -> float:
+        """Return the mean time of the requests that were sent in these seconds of the load."""
+        return fmean(each.seconds for each in http if begin <= each.at - http[0].at < end)
+
+    late = mean(QUIET + PEAK - 20, QUIET + PEAK)
+    figure(
+        f"{len(http)} requests over HTTP and {len(grpc)} over gRPC through up, kill and down, none"
+        f" failed; mean answer {mean(0, QUIET):.2f} s before the step, {_slowest(http):.1f} s the"
+        f" slowest, {late:.2f} s in the last 20 s of the peak"
+    )
+    assert late < TARGET / 1000 + SERVICE_SECONDS
+    assert all(each.value == pytest.approx(SERVICE_SECONDS) for each in (*http, *grpc))
+    assert any(" to 2: " in message for message in scaled(world)), scaled(world)
+
+
+def _slowest(requests: list[Request]) -> float:
+    return max(each.seconds for each in requests)

@@ -43,6 +43,8 @@ class Load:
     http_clients: int = 2
     grpc_clients: int = 1
     version: int | None = None
+    value: float = 1.0
+    """What is sent."""
     most_seconds: float = _MOST_SECONDS
     pause_seconds: float = _PAUSE_SECONDS
     """Between the requests of one client."""
@@ -85,7 +87,7 @@ class Load:
 
     def _ask_http(self) -> None:
         version = f"/versions/{self.version}" if self.version else ""
-        path, body = f"/v2/models/{self.model}{version}/infer", number_request(1.0)
+        path, body = f"/v2/models/{self.model}{version}/infer", number_request(self.value)
 
         def once() -> float:
             answer = ask(self.host, path, body, seconds=30)
@@ -98,7 +100,7 @@ class Load:
     def _ask_grpc(self) -> None:
         client = grpc_client.InferenceServerClient(f"{self.host}:{GRPC_PORT}")
         tensor = grpc_client.InferInput("IN", [1, 1], "FP32")
-        tensor.set_data_from_numpy(np.array([[1.0]], np.float32))
+        tensor.set_data_from_numpy(np.array([[self.value]], np.float32))
 
         def once() -> float:
             answer = client.infer(

@@ -52,6 +52,12 @@ def slow(amount: float, seconds: float) -> str:
     return f"import time\n\n{code}"
 
 
+def sleeps() -> str:
+    """Return a model.py that takes as many seconds for a request as its input says."""
+    wait = "        time.sleep(float(given[0][0]))\n        return pb.InferenceResponse"
+    return f"import time\n\n{adds(0).replace('        return pb.InferenceResponse', wait)}"
+
+
 def kills() -> str:
     """Return a model.py whose server dies: it takes the memory away that both of them share."""
     return """\

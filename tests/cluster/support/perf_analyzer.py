@@ -1,0 +1,114 @@
+"""NVIDIA's perf_analyzer as a client: requests at set times, whether answers have come or not.
+
+Such a load is honest: a client that waits for its answers sends less when a server gets slow.
+"""
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster.support.load import Request
+from tests.cluster.support.triton import GRPC_PORT, HTTP_PORT
+
+PROGRAM = "perf_analyzer"
+_PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT}
+_HEADERS = {"http": ("-H", "Connection:close"), "grpc": ()}
+"""gRPC refuses such a header."""
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A rate of requests for some time."""
+
+    seconds: float
+    rate: float
+
+    def intervals(self) -> list[int]:
+        """Return the microseconds between requests."""
+        return [round(1e6 / self.rate)] * round(self.seconds * self.rate)
+
+
+@dataclass
+class OpenLoad:
+    """Requests to one model, stage after stage; a context manager that ends what still runs.
+
+    HTTP opens a connection for every request, so that a Service spreads them over its pods. gRPC
+    keeps its channel, and loses a request now and then when a server closes it for its age ("enter
+    idle", with gRPC as old as in 2.51): it is for servers without `drainSeconds`. perf_analyzer
+    stops at the first request that fails, with an error.
+    """
+
+    host: str
+    model: str
+    protocol: str
+    stages: Sequence[Stage]
+    value: float
+    """What is sent."""
+    _folder: Path = field(init=False)
+    _process: "subprocess.Popen[str]" = field(init=False)
+
+    def __enter__(self) -> "OpenLoad":
+        self._folder = Path(tempfile.mkdtemp(prefix="perf-analyzer-"))
+        intervals = [each for stage in self.stages for each in stage.intervals()]
+        times, data = self._folder / "intervals", self._folder / "data.json"
+        times.write_text("".join(f"{each}\n" for each in intervals))
+        data.write_text(json.dumps({"data": [{"IN": [self.value]}]}))
+        self._process = subprocess.Popen(
+            [
+                *(PROGRAM, "-m", self.model, "-i", self.protocol, "--async"),
+                # Without a version it looks one up in statistics, those of another pod perhaps.
+                *("-x", "1", "-u", f"{self.host}:{_PORTS[self.protocol]}"),
+                *_HEADERS[self.protocol],
+                *("--input-data", str(data)),
+                *("--request-intervals", str(times), "--request-count", str(len(intervals))),
+                *("--max-threads", str(_THREADS), "--profile-export-file", str(self._record)),
+            ],
+            stdout=(self._folder / "output").open("w"),
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def _record(self) -> Path:
+        return self._folder / "record.json"
+
+    def check(self) -> None:
+        """Fail if a request has failed so far."""
+        assert self._process.poll() in {None, 0}, (self._folder / "output").read_text()
+
+    def runs(self) -> bool:
+        """Return whether there is more to send, or to be answered."""
+        return self._process.poll() is None
+
+    def requests(self, seconds: float) -> list[Request]:
+        """Wait for the last answer; return all requests by the time at which they were sent.
+
+        Fails if one of them failed, or if not every one that was to be sent is in the record.
+        """
+        self._process.wait(seconds)
+        self.check()
+        (experiment,) = json.loads(self._record.read_text())["experiments"]
+        # Its times are those of the wall clock, in nanoseconds.
+        offset = time.monotonic() - time.time()
+        found = [
+            Request(
+                protocol=self.protocol,
+                at=each["timestamp"] / 1e9 + offset,
+                seconds=(each["response_timestamps"][-1] - each["timestamp"]) / 1e9,
+                value=each["response_outputs"][-1]["OUT"],
+            )
+            for each in experiment["requests"]
+        ]
+        due = sum(len(stage.intervals()) for stage in self.stages)
+        assert len(found) == due, f"{len(found)} of {due} requests are in the record"
+        return sorted(found, key=lambda each: each.at)
