@@ -88,7 +88,7 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
     servers, models, pods = await asyncio.gather(
         _list(connection, names.KIND_SERVER, namespace),
         _list(connection, names.KIND_MODEL, namespace),
-        _list(connection, "Pod", namespace, labelSelector=selector),
+        _list(connection, "Pod", namespace, selector=selector),
     )
     by_server: dict[Key, list[Pod]] = {}
     for body in pods:
@@ -105,8 +105,11 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
     )
 
 
-async def _list(connection: Connection, kind: str, namespace: str, **query: str) -> list[Any]:
-    answer = await connection.api.request("GET", KINDS[kind].path(namespace), **query)
+async def _list(
+    connection: Connection, kind: str, namespace: str, *, selector: str = ""
+) -> list[Any]:
+    path = KINDS[kind].path(namespace)
+    answer = await connection.api.request("GET", path, labelSelector=selector)
     return list(answer["items"])
 
 
