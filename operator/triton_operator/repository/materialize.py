@@ -141,9 +141,11 @@ class _Run:
     def build_and_publish(self) -> None:
         """Build what is missing and publish it, first what no source can keep waiting."""
         for _ in range(_ROUNDS):
-            slow = [g for g in self._manifest.generations if self._generations.may_take_long(g)]
+            slow = []
             for generation in self._manifest.generations:
-                if generation not in slow:
+                if self._generations.may_take_long(generation):
+                    slow.append(generation)
+                else:
                     self._build(generation)
             if slow:
                 self._build_side_by_side(slow)
