@@ -50,7 +50,7 @@ class ApiServer:
             case "GET" if "/team/" not in request.path:
                 meta = {"resourceVersion": str(self.version)}
                 return web.json_response({"metadata": meta, "items": self.listed(request.path)})
-            case "PATCH" if found is not None:
+            case "PATCH" if request.path.endswith("/status") and found is not None:
                 return self._store(request.path, found)
             case "POST":
                 path = f"{request.path}/{body['metadata']['name']}"
