@@ -15,6 +15,7 @@ from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KINDS, KubeApi
 from triton_operator.adapters.kube import KubeCluster
 from triton_operator.adapters.mirror import Mirror
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.desired.control_key import read_control_key
@@ -34,6 +35,7 @@ class ApiServer:
     """Stores what it is sent; ``refusals`` answers by method and path instead."""
 
     api: KubeApi | None = None
+    telemetry: PrometheusTelemetry = field(default_factory=PrometheusTelemetry)
     objects: dict[str, Body] = field(default_factory=dict)
     refusals: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -97,7 +99,8 @@ async def server() -> AsyncIterator[ApiServer]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     _, port = runner.addresses[0][:2]
-    state.api = KubeApi(client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}")))
+    host = f"http://127.0.0.1:{port}"
+    state.api = KubeApi(client.ApiClient(client.Configuration(host=host)), state.telemetry)
     yield state
     await state.api.close()
     await runner.cleanup()
@@ -111,7 +114,7 @@ def mirror() -> Mirror:
 @pytest.fixture
 def cluster(server: ApiServer, mirror: Mirror) -> KubeCluster:
     assert server.api is not None
-    return KubeCluster(server.api, mirror)
+    return KubeCluster(server.api, mirror, server.telemetry)
 
 
 def owned(
@@ -164,7 +167,9 @@ async def test_a_query_is_encoded(server: ApiServer) -> None:
 
 
 async def test_no_answer_is_a_failure_that_may_heal() -> None:
-    api = KubeApi(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
+    telemetry = PrometheusTelemetry()
+    host = "http://127.0.0.1:1"
+    api = KubeApi(client.ApiClient(client.Configuration(host=host)), telemetry)
     try:
         with pytest.raises(ClusterError, match="no answer") as failed:
             await api.request("GET", "/api/v1/pods")
@@ -374,9 +379,11 @@ async def test_a_key_is_made_once(server: ApiServer, cluster: KubeCluster) -> No
 @pytest.mark.parametrize("new", [True, False])
 async def test_a_key_that_is_there_is_read(server: ApiServer, new: bool) -> None:
     assert server.api is not None
-    key = await KubeCluster(server.api, Mirror()).control_key(OWNER, new=True)
+    key = await KubeCluster(server.api, Mirror(), server.telemetry).control_key(OWNER, new=True)
 
-    assert await KubeCluster(server.api, Mirror()).control_key(OWNER, new=new) == key
+    assert (
+        await KubeCluster(server.api, Mirror(), server.telemetry).control_key(OWNER, new=new) == key
+    )
 
 
 async def test_a_secret_of_somebody_else_is_not_used(

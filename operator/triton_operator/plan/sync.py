@@ -64,6 +64,15 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """What a Job that is over has taken."""
+
+    seconds: float
+    copied: int
+    """Bytes that it fetched."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncPlan:
     """What is known of the claim, and what to do about it."""
 
@@ -95,6 +104,15 @@ class SyncPlan:
     """The Job that runs, or is to start, repeats one that failed."""
     repaired: Repair | None = None
     """What the Job that is done has checked and mended, if that was asked of it."""
+    ended: Ended | None = None
+    """Of the newest Job, if it is over."""
+
+    @property
+    def result(self) -> str:
+        """What became of a Job that is over, in one word."""
+        if self.state is SyncState.DONE:
+            return "Incomplete" if self.failures else "Done"
+        return self.reason
 
     @property
     def unsettled(self) -> frozenset[str] | None:
@@ -143,7 +161,9 @@ def plan_sync(
     if running:
         plan = _judge_running(latest, pod, now)
         return replace(plan, stop=superseded, retrying=latest.attempt > 0)
-    return _judge_finished(digest, latest, pod, superseded, now, repair=repair)
+    outcome = decode_outcome(pod.termination_message) if pod is not None else None
+    plan = _judge_finished(digest, latest, pod, outcome, superseded, now=now, repair=repair)
+    return replace(plan, ended=_measure(latest, outcome, now))
 
 
 def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
@@ -181,12 +201,12 @@ def _judge_finished(
     digest: str,
     job: SyncJob,
     pod: Pod | None,
+    outcome: SyncOutcome | None,
     superseded: tuple[SyncJob, ...],
-    now: datetime,
     *,
+    now: datetime,
     repair: str,
 ) -> SyncPlan:
-    outcome = decode_outcome(pod.termination_message) if pod is not None else None
     if outcome is None or outcome.manifest != digest:
         # Somebody removed the pod of a finished Job, or its node went: run it once more to know.
         gone = "the sync finished, but its report is gone"
@@ -228,6 +248,12 @@ def _judge_finished(
         stop=(*superseded, job),
     )
     return replace(plan, start=retry.start, stop=retry.stop, retrying=True)
+
+
+def _measure(job: SyncJob, outcome: SyncOutcome | None, now: datetime) -> Ended:
+    ended = job.finished_at or now
+    seconds = (ended - (job.created_at or ended)).total_seconds()
+    return Ended(seconds, outcome.bytes_copied if outcome is not None else 0)
 
 
 def _repair_of(job: SyncJob, outcome: SyncOutcome) -> Repair | None:
