@@ -13,7 +13,7 @@ from triton_operator import names
 from triton_operator.adapters.mirror import Mirror
 from triton_operator.adapters.telemetry import PREFIX, PrometheusTelemetry
 from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
-from triton_operator.api.conditions import Condition
+from triton_operator.api.conditions import Condition, ConditionType
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import ModelRecord, ServerRecord, Workload
 from triton_operator.ports import Backlog, Key
@@ -56,13 +56,13 @@ class StateMetrics(Collector):
                 for body in self._mirror.of_kind(names.KIND_SERVER)
             )
         }
-        self._telemetry.forget_all_but(servers)
         yield from self._queues()
-        yield _model_conditions(models)
-        yield _server_conditions(servers)
+        yield from _models(models)
+        yield from _servers(servers)
         yield from self._replicas(servers)
         yield from _bounds(servers)
         yield from _autoscaling(self._autoscaling())
+        yield from self._telemetry.of_servers(servers)
 
     def _queues(self) -> Iterator[Metric]:
         length = _gauge("queue_length", "Servers or models with news that no pass has seen.", _LOOP)
@@ -93,33 +93,47 @@ def _gauge(name: str, text: str, labels: Iterable[str]) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=tuple(labels))
 
 
-def _model_conditions(models: Iterable[ModelRecord]) -> Metric:
-    found = _gauge(
-        "model_condition",
-        "Conditions of a TritonModel: 1 is True, 0 is False or Unknown.",
-        ("namespace", "model", "server", "condition", "reason"),
+def _models(models: Iterable[ModelRecord]) -> Iterator[Metric]:
+    labels = ("namespace", "model", "server")
+    ready = _gauge("model_ready", "1 where every ready pod serves the TritonModel.", labels)
+    unmet = _gauge(
+        "model_unmet_condition",
+        "1 for every condition of a TritonModel that does not hold.",
+        (*labels, "condition", "reason"),
     )
     for record in models:
-        server = record.status.server or record.server_name
-        for each in record.status.conditions:
-            found.add_metric((*record.key, server, each.type.value, each.reason), _holds(each))
-    return found
+        key = (*record.key, record.status.server or record.server_name)
+        ready.add_metric(key, _is_ready(record.status.conditions))
+        for each in filter(_is_unmet, record.status.conditions):
+            unmet.add_metric((*key, each.type.value, each.reason), 1.0)
+    yield from (ready, unmet)
 
 
-def _server_conditions(servers: Mapping[Key, ServerRecord]) -> Metric:
-    found = _gauge(
-        "server_condition",
-        "Conditions of a TritonServer: 1 is True, 0 is False or Unknown.",
+def _servers(servers: Mapping[Key, ServerRecord]) -> Iterator[Metric]:
+    ready = _gauge("server_ready", "1 where all pods of the TritonServer are up.", _SERVER)
+    unmet = _gauge(
+        "server_unmet_condition",
+        "1 for every condition of a TritonServer that does not hold, and for ScalingLimited.",
         (*_SERVER, "condition", "reason"),
     )
     for key, record in servers.items():
-        for each in record.status.conditions:
-            found.add_metric((*key, each.type.value, each.reason), _holds(each))
-    return found
+        ready.add_metric(key, _is_ready(record.status.conditions))
+        for each in filter(_is_unmet, record.status.conditions):
+            unmet.add_metric((*key, each.type.value, each.reason), 1.0)
+    yield from (ready, unmet)
 
 
-def _holds(condition: Condition) -> float:
-    return float(condition.status == "True")
+def _is_ready(conditions: Iterable[Condition]) -> float:
+    return float(any(c.type is ConditionType.READY and c.status == "True" for c in conditions))
+
+
+def _is_unmet(condition: Condition) -> bool:
+    match condition.type:
+        case ConditionType.PROGRESSING:
+            return False
+        case ConditionType.SCALING_LIMITED:
+            return condition.status == "True"
+    return condition.status != "True"
 
 
 _BOUNDS: tuple[tuple[str, str, Callable[[Autoscaling], float]], ...] = (

@@ -5,13 +5,13 @@ name of a server, and lose it with the server; histograms carry no object, since
 each of hundreds would cost more than they tell.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import prometheus_client
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Metric
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from triton_operator.plan.events import Event
@@ -33,6 +33,8 @@ class PrometheusTelemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._servers: set[Key] = set()
+        """Those whose name a series has."""
         prometheus_client.ProcessCollector(registry=self.registry)
         prometheus_client.PlatformCollector(registry=self.registry)
         prometheus_client.GCCollector(registry=self.registry)
@@ -60,15 +62,17 @@ class PrometheusTelemetry:
         self._scrapes = self._histogram(
             "scrape_duration_seconds", "Questions of the autoscaler to one pod, also failed ones."
         )
-        self._scrape_failures = self._counter(
-            "scrape_failures",
+        self._scrape_failures = Counter(
+            f"{PREFIX}_scrape_failures",
             "Pods that were ready and did not tell their load.",
             ("namespace", "server", "reason"),
+            registry=None,
         )
-        self._decisions = self._counter(
-            "autoscaling_decisions",
+        self._decisions = Counter(
+            f"{PREFIX}_autoscaling_decisions",
             "Changes of the number of pods that the autoscaler wants.",
             ("namespace", "server", "direction"),
+            registry=None,
         )
         self._syncs = self._counter(
             "syncs", "Sync Jobs that ended; Done, Incomplete or why they failed.", ("result",)
@@ -103,10 +107,12 @@ class PrometheusTelemetry:
 
     def scrape_failed(self, server: Key, reason: FailureReason) -> None:
         """Count a pod of a server that did not tell its load."""
+        self._servers.add(server)
         self._scrape_failures.labels(*server, reason.value).inc()
 
     def decided(self, server: Key, direction: Direction) -> None:
         """Count a decision for more or fewer pods."""
+        self._servers.add(server)
         self._decisions.labels(*server, direction).inc()
 
     def synced(self, result: str, seconds: float, copied: int) -> None:
@@ -137,13 +143,15 @@ class PrometheusTelemetry:
 
     # ---- the page -------------------------------------------------------------------------
 
-    def forget_all_but(self, servers: Collection[Key]) -> None:
-        """Drop the series of servers that are gone."""
-        for family in (self._scrape_failures, self._decisions):
-            (metric,) = family.collect()
-            known = {(each.labels["namespace"], each.labels["server"]) for each in metric.samples}
-            for namespace, server in known.difference(servers):
+    def of_servers(self, servers: Collection[Key]) -> Iterator[Metric]:
+        """Yield what carries the name of a server; those that are gone are forgotten before."""
+        gone = self._servers.difference(servers)
+        for namespace, server in gone:
+            for family in (self._scrape_failures, self._decisions):
                 family.remove_by_labels({"namespace": namespace, "server": server})
+        self._servers -= gone
+        yield from self._scrape_failures.collect()
+        yield from self._decisions.collect()
 
     @asynccontextmanager
     async def serve(self, port: int, host: str = "") -> AsyncIterator[int]:
