@@ -179,6 +179,47 @@ async def test_no_answer_is_a_failure_that_may_heal() -> None:
         await api.close()
 
 
+async def test_requests_are_counted_as_rbac_spells_them(
+    server: ApiServer, cluster: KubeCluster
+) -> None:
+    server.objects["/apis/apps/v1/deployments"] = {"items": []}
+    server.objects["/api/v1/namespaces/team/pods"] = {"items": []}
+    server.refusals[("GET", "/api/v1/namespaces/namespaces/secrets/a")] = (404, "gone")
+    assert server.api is not None
+    await server.api.request("GET", "/apis/apps/v1/deployments")
+    await server.api.request("GET", "/api/v1/namespaces/team/pods")
+    await server.api.read("GET", "/api/v1/namespaces/team/pods/a/log")
+    with pytest.raises(ClusterError):
+        await server.api.request("GET", "/api/v1/namespaces/namespaces/secrets/a")
+    await cluster.record_event(names.KIND_MODEL, META, Event("Normal", "Serving", ""))
+
+    counted = {
+        (each.labels["verb"], each.labels["resource"], each.labels["code"]): each.value
+        for metric in server.telemetry.registry.collect()
+        if metric.name == "triton_operator_api_requests"
+        for each in metric.samples
+    }
+    assert counted == {
+        ("list", "deployments", "200"): 1,
+        ("list", "pods", "200"): 1,
+        ("get", "pods/log", "200"): 1,
+        ("get", "secrets", "404"): 1,
+        ("create", "events", "200"): 1,
+    }
+
+
+async def test_what_was_not_answered_is_counted_too(server: ApiServer) -> None:
+    telemetry = PrometheusTelemetry()
+    nowhere = client.Configuration(host="http://127.0.0.1:1")
+    api = KubeApi(client.ApiClient(nowhere), telemetry)
+    with pytest.raises(ClusterError):
+        await api.request("DELETE", "/api/v1/namespaces/team/pods/a")
+    await api.close()
+    labels = {"verb": "delete", "resource": "pods", "code": "none"}
+    name = "triton_operator_api_requests_total"
+    assert telemetry.registry.get_sample_value(name, labels) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "refused"), [(404, True), (409, True), (429, False), (500, False)]
 )
@@ -443,11 +484,18 @@ async def test_finalizers_are_replaced_only_on_what_was_seen(
 EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
 
 
-async def test_an_event_is_about_its_object(server: ApiServer, cluster: KubeCluster) -> None:
+async def test_an_event_is_about_its_object_and_a_line_of_the_log(
+    server: ApiServer, cluster: KubeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     await cluster.record_event(names.KIND_MODEL, META, Event("Warning", "LoadFailed", "x" * 5000))
 
     (event,) = server.bodies
     assert server.requests == [f"POST {EVENTS}"]
+    (line,) = [each for each in caplog.records if each.name.endswith("adapters.kube")]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().startswith("TritonModel team/resnet: LoadFailed: xx")
+    about = {"kind": "TritonModel", "namespace": "team", "name": "resnet"}
+    assert (line.object, line.reason) == (about, "LoadFailed")  # type: ignore[attr-defined]
     assert event["regarding"]["uid"] == "uid"
     assert (event["type"], event["reason"]) == ("Warning", "LoadFailed")
     assert len(event["note"]) <= 1024

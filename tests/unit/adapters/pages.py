@@ -11,7 +11,8 @@ from triton_operator.adapters.mirror import Mirror
 from triton_operator.adapters.state_metrics import StateMetrics
 from triton_operator.adapters.telemetry import PREFIX, PrometheusTelemetry
 from triton_operator.api.autoscaling import AutoscalingStatus
-from triton_operator.ports import Backlog, Key
+from triton_operator.plan.events import Event
+from triton_operator.ports import Backlog, FailureReason, Key
 
 _SUFFIXES = {"counter": ("_total",), "info": ("_info",), "gauge": ("",)}
 _SUFFIXES["histogram"] = ("_bucket", "_count", "_sum")
@@ -54,6 +55,17 @@ def families() -> Mapping[str, Metric]:
     return {
         each.name + ("" if each.type == "histogram" else _SUFFIXES[each.type][0]): each
         for each in ours
+    }
+
+
+def labels_of_families() -> Mapping[str, set[str]]:
+    """Return the labels of every family, but for the bounds of a histogram's buckets."""
+    page = full_page()
+    exercise(page)
+    found = {each.name: each for each in page.telemetry.registry.collect()}
+    return {
+        name: {label for each in found[family.name].samples for label in each.labels} - {"le"}
+        for name, family in families().items()
     }
 
 
@@ -119,3 +131,18 @@ def full_page() -> Page:
         status={"replicas": 3, "readyReplicas": 2},
     )
     return page
+
+
+def exercise(page: Page) -> None:
+    """Have everything happen once that is counted."""
+    telemetry = page.telemetry
+    telemetry.waited("servers", 0.3)
+    telemetry.passed("servers", 0.2)
+    telemetry.passed("servers", 0.2, "ClusterError")
+    telemetry.scrape_failed(("team", "vision"), FailureReason.TIMEOUT)
+    telemetry.decided(("team", "vision"), "up")
+    telemetry.synced("Done", 4.0, 1000)
+    telemetry.loaded("LoadFailed", 2.0)
+    telemetry.requested("get", "pods/log", None, 1.0)
+    telemetry.scraped(0.1)
+    telemetry.told(names.KIND_MODEL, Event("Warning", "LoadFailed", "why"))

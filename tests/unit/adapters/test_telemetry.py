@@ -3,10 +3,9 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.adapters.pages import Page, conditions, families, full_page
+from tests.unit.adapters.pages import Page, conditions, exercise, families, full_page
 from triton_operator import names
 from triton_operator.adapters.telemetry import PREFIX
-from triton_operator.plan.events import Event
 from triton_operator.ports import FailureReason
 
 VISION = ("team", "vision")
@@ -72,17 +71,7 @@ def test_arrivals_and_queues(page: Page) -> None:
 
 
 def test_what_happens_is_counted(page: Page) -> None:
-    telemetry = page.telemetry
-    telemetry.waited("servers", 0.3)
-    telemetry.passed("servers", 0.2)
-    telemetry.passed("servers", 0.2, "ClusterError")
-    telemetry.scrape_failed(VISION, FailureReason.TIMEOUT)
-    telemetry.decided(VISION, "up")
-    telemetry.synced("Done", 4.0, 1000)
-    telemetry.loaded("LoadFailed", 2.0)
-    telemetry.requested("get", "pods/log", None, 1.0)
-    telemetry.scraped(0.1)
-    telemetry.told(names.KIND_MODEL, Event("Warning", "LoadFailed", "why"))
+    exercise(page)
 
     assert page.value("queue_wait_seconds_sum", loop="servers") == 0.3
     assert page.value("pass_duration_seconds_count", loop="servers") == 2
