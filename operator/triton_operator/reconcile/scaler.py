@@ -147,7 +147,7 @@ class Scaler:
             begun, failed = self._monotonic(), ""
             self._ticked_at = begun
             try:
-                await self.tick()
+                failed = await self.tick()
             except Exception:
                 # A bug must not end the autoscaling of all servers for good.
                 failed = UNEXPECTED
@@ -156,8 +156,9 @@ class Scaler:
             self._telemetry.passed("autoscaling", spent, failed)
             await asyncio.sleep(max(0.0, self._settings.autoscaling_interval_seconds - spent))
 
-    async def tick(self) -> None:
-        """Scrape all pods once, and decide for each server."""
+    async def tick(self) -> str:
+        """Scrape all pods once, and decide for each server; return the reason if one failed."""
+        failed = ""
         servers = [found for key in self._followed if (found := self._look_at(key)) is not None]
         servers = self._share(servers)
         pods = [pod for each in servers for pod in each.pods]
@@ -166,7 +167,9 @@ class Scaler:
             try:
                 await self._decide(each, answers)
             except Exception:
+                failed = UNEXPECTED
                 _logger.exception("autoscaling of %s: unexpected failure", "/".join(each.key))
+        return failed
 
     def _look_at(self, key: Key) -> _Server | None:
         """Return what is to be decided on; None where nothing is."""

@@ -1,5 +1,6 @@
 """What the passes over a world count."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -106,3 +107,27 @@ async def test_decisions_are_counted(world: World, operator: Operator, mode: str
     world.triton.deaf.update(pod.name for pod in world.server_pods("vision"))
     await operator.run_once()
     assert of_vision(operator)["Timeout"] >= 1
+
+
+async def test_a_bug_in_one_decision_is_counted_and_keeps_no_other_server_from_its_own(
+    world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("vision", "speech"):
+        world.server(name, autoscaling=BOUNDS)
+        world.model(f"of-{name}", serverRef={"name": name})
+    await operator.settle()
+    assert await operator.scaler.tick() == ""
+    asked = world.load.shapes
+
+    async def fail(pods: Any, known: Any) -> Any:
+        if any(pod.name.startswith("vision") for pod in pods):
+            raise KeyError("a bug")
+        return await asked(pods, known)
+
+    monkeypatch.setattr(world.load, "shapes", fail)
+    before = operator.scaler.statuses()
+    world.now += timedelta(seconds=2)
+    assert await operator.scaler.tick() == "Unexpected"
+    after = operator.scaler.statuses()
+    assert after[(NAMESPACE, "vision")] is before[(NAMESPACE, "vision")]
+    assert after[(NAMESPACE, "speech")] is not before[(NAMESPACE, "speech")]
