@@ -192,6 +192,10 @@ async def test_requests_are_counted_as_rbac_spells_them(
     with pytest.raises(ClusterError):
         await server.api.request("GET", "/api/v1/namespaces/namespaces/secrets/a")
     await cluster.record_event(names.KIND_MODEL, META, Event("Normal", "Serving", ""))
+    server.objects["/apis/triton-operator.io/v1alpha1"] = {"resources": []}
+    server.objects["/api/v1/namespaces/team"] = {"kind": "Namespace"}
+    await server.api.request("GET", "/apis/triton-operator.io/v1alpha1")
+    await server.api.request("GET", "/api/v1/namespaces/team")
 
     counted = {
         (each.labels["verb"], each.labels["resource"], each.labels["code"]): each.value
@@ -205,6 +209,8 @@ async def test_requests_are_counted_as_rbac_spells_them(
         ("get", "pods/log", "200"): 1,
         ("get", "secrets", "404"): 1,
         ("create", "events", "200"): 1,
+        ("get", "/apis/triton-operator.io/v1alpha1", "200"): 1,
+        ("get", "namespaces", "200"): 1,
     }
 
 

@@ -63,11 +63,11 @@ KINDS: Mapping[str, Kind] = {
 
 
 class KubeApi:
-    """A connection to the API server."""
+    """A connection to the API server; without telemetry its requests are counted for nobody."""
 
-    def __init__(self, api: client.ApiClient, telemetry: PrometheusTelemetry) -> None:
+    def __init__(self, api: client.ApiClient, telemetry: PrometheusTelemetry | None = None) -> None:
         self._api = api
-        self._telemetry = telemetry
+        self._telemetry = telemetry or PrometheusTelemetry()
 
     @classmethod
     async def connect(
@@ -175,10 +175,15 @@ def fenced(fence: Callable[[], None]) -> aiohttp.TraceConfig:
 
 
 def _permission(method: str, path: str) -> tuple[str, str]:
-    """Return verb and resource of a request as RBAC spells them, say ``get`` and ``pods/log``."""
+    """Return verb and resource of a request as RBAC spells them, say ``get`` and ``pods/log``.
+
+    What is asked about the API itself has its path for a resource.
+    """
     _, root, *rest = path.split("/")
-    _version, *rest = rest if root == "api" else rest[1:]
-    if rest[0] == "namespaces":
+    rest = rest[1:] if root == "api" else rest[2:]
+    if not rest:
+        return "get", path
+    if rest[0] == "namespaces" and len(rest) > 2:  # noqa: PLR2004 - else it is a namespace itself
         rest = rest[2:]
     plural, *name = rest
     verb = ("get" if name else "list") if method == "GET" else _VERBS[method]

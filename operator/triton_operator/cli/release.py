@@ -15,7 +15,6 @@ from http import HTTPStatus
 
 from triton_operator import names
 from triton_operator.adapters.api_client import KINDS, MERGE_PATCH, KubeApi
-from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.errors import ClusterError, OperatorError
 from triton_operator.settings import Settings
@@ -55,7 +54,7 @@ def run_release(*, deployment: str, seconds: float) -> int:
 async def _release(
     deployment: tuple[str, str] | None, watched: Iterable[str], seconds: float
 ) -> None:
-    api = await KubeApi.connect(PrometheusTelemetry())
+    api = await KubeApi.connect()
     try:
         async with asyncio.timeout(seconds):
             if deployment is not None:
