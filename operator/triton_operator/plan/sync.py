@@ -13,6 +13,7 @@ from enum import StrEnum
 from triton_operator import names
 from triton_operator.observed import Pod, ServerRecord, SyncJob, parse_time
 from triton_operator.plan.pods import explain_waiting
+from triton_operator.plan.sync_end import Ended
 from triton_operator.plan.sync_log import Copied
 from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import EVERYTHING, Failure, SyncOutcome, decode_outcome
@@ -61,15 +62,6 @@ class Repair:
     def concerns(self, name: str) -> bool:
         """Return whether an object's files were mended."""
         return name in self.mended or EVERYTHING in self.mended
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a Job that is over has taken."""
-
-    seconds: float
-    copied: int
-    """Bytes that it fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +155,7 @@ def plan_sync(
         return replace(plan, stop=superseded, retrying=latest.attempt > 0)
     outcome = decode_outcome(pod.termination_message) if pod is not None else None
     plan = _judge_finished(digest, latest, pod, outcome, superseded, now=now, repair=repair)
-    return replace(plan, ended=_measure(latest, outcome, now))
+    return replace(plan, ended=Ended.of(latest, outcome, now))
 
 
 def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
@@ -248,12 +240,6 @@ def _judge_finished(
         stop=(*superseded, job),
     )
     return replace(plan, start=retry.start, stop=retry.stop, retrying=True)
-
-
-def _measure(job: SyncJob, outcome: SyncOutcome | None, now: datetime) -> Ended:
-    ended = job.finished_at or now
-    seconds = (ended - (job.created_at or ended)).total_seconds()
-    return Ended(seconds, outcome.bytes_copied if outcome is not None else 0)
 
 
 def _repair_of(job: SyncJob, outcome: SyncOutcome) -> Repair | None:

@@ -8,13 +8,13 @@ import pytest
 from tests.unit.plan.values import NOW, later
 from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.sync import (
-    Ended,
     Repair,
     SyncPlan,
     SyncState,
     is_claim_missing,
     plan_sync,
 )
+from triton_operator.plan.sync_end import Ended
 from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 
