@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
@@ -170,6 +170,46 @@ class PodScraper(Protocol):
         Asks only for what is not in ``known``, the result of the last call. A shape that cannot
         be read now is left out and asked for in the next call.
         """
+
+
+Direction = Literal["up", "down"]
+
+UNEXPECTED = "Unexpected"
+"""The reason of a pass that failed by a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Keys with news that no pass has taken in yet."""
+
+    length: int
+    oldest_seconds: float
+    """For how long the first of them has waited."""
+
+
+class Telemetry(Protocol):
+    """What is counted as it happens. Times are in seconds; no method fails.
+
+    What can be read off at any moment is not told here.
+    """
+
+    def waited(self, loop: str, seconds: float) -> None:
+        """Count the time from news to the pass that takes them in."""
+
+    def passed(self, loop: str, seconds: float, error: str = "") -> None:
+        """Count a pass, and the reason for which it failed."""
+
+    def scrape_failed(self, server: Key, reason: FailureReason) -> None:
+        """Count a pod of a server that did not tell its load."""
+
+    def decided(self, server: Key, direction: Direction) -> None:
+        """Count a decision for more or fewer pods."""
+
+    def synced(self, result: str, seconds: float, copied: int) -> None:
+        """Count a sync Job that ended, and the bytes that it fetched."""
+
+    def loaded(self, result: str, seconds: float) -> None:
+        """Count a load of one model on one pod."""
 
 
 class Clock(Protocol):

@@ -8,9 +8,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 PREFIX = "TRITON_OPERATOR_"
+
+LogFormat = Literal["json", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,12 @@ class Settings:
     """The same for those of single namespaces; in the environment a JSON object."""
     log_level: str = "info"
     """What is logged: ``debug``, ``info`` or ``warning``."""
+    log_format: LogFormat = "json"
+    """What a line of the log is."""
     probe_port: int = 8080
-    """Where the operator's own liveness and metrics are served."""
+    """Where the operator's own liveness and readiness are served."""
+    metrics_port: int = 8081
+    """Where its metrics are served."""
     lease_namespace: str = "default"
     lease_name: str = "triton-operator"
     """The Lease that one of several operators holds: the one that acts."""
@@ -88,7 +94,8 @@ class Settings:
         Raises
         ------
         ValueError
-            A number is not a number, or an object no object.
+            A number is not a number, an object no object, or a choice not one of those that there
+            are.
 
         """
         found = {
@@ -105,10 +112,12 @@ class Settings:
         for name in ("resync_seconds", "autoscaling_interval_seconds", "scrape_deadline_seconds"):
             if name in found:
                 values[name] = float(found[name])
-        for name in ("probe_port", "max_gpus", "lease_seconds"):
+        for name in ("probe_port", "metrics_port", "max_gpus", "lease_seconds"):
             if name in found:
                 values[name] = int(found[name])
         if "namespace_max_gpus" in found:
             limits = dict(json.loads(found["namespace_max_gpus"]))
             values["namespace_max_gpus"] = {name: int(limit) for name, limit in limits.items()}
+        if found.get("log_format", "json") not in get_args(LogFormat):
+            raise ValueError(f"log_format is {found['log_format']!r}, not one of json and text")
         return cls(**values)  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 up: start the cluster, or bring a running one's images up to date; down: end it and remove all it
 left; status: say what runs; images: build the images and, where a cluster runs, import them;
-servers: install what tests/wire talks to, and perf_analyzer; kubeconfig: print its path; env: print
-shell lines that put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
+servers: install the other programs that tests use; kubeconfig: print its path; env: print shell
+lines that put kubeconfig and programs in force: eval "$(python3 -m tests.cluster env)"
 """
 
 import argparse

@@ -67,8 +67,15 @@ SERVERS = (
     Program(
         "versitygw", "github.com/versity/versitygw/cmd/versitygw", None, settings.VERSITYGW_VERSION
     ),
+    Program(
+        "promtool",
+        "github.com/prometheus/prometheus/cmd/promtool",
+        "promtool",
+        settings.PROMETHEUS_VERSION,
+    ),
 )
-"""Real servers that tests/wire talks to, besides those of Debian."""
+"""What tests without a cluster need, besides what Debian has: a real server that tests/wire talks
+to, and the judge of Prometheus rules."""
 SERVERS_DEBIAN = {"nginx": "nginx-light", "openssl": "openssl", "curl": "curl"}
 KIND = Program("kind", "sigs.k8s.io/kind", None, settings.KIND_VERSION)
 

@@ -15,6 +15,8 @@ KIND_VERSION = "v0.30.0"
 VERSITYGW_VERSION = "v1.8.0"
 PERF_ANALYZER_VERSION = "2.51.0"
 CUDA_RUNTIME_VERSION = "12.6.77"
+PROMETHEUS_VERSION = "v0.307.3"
+"""Of the Go module: Prometheus 3.7.3."""
 
 NAME = "triton-test"
 """Of the node, of the kind cluster, and of the CNI network."""

@@ -15,6 +15,7 @@ from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KINDS, KubeApi
 from triton_operator.adapters.kube import KubeCluster
 from triton_operator.adapters.mirror import Mirror
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.desired.control_key import read_control_key
@@ -34,6 +35,7 @@ class ApiServer:
     """Stores what it is sent; ``refusals`` answers by method and path instead."""
 
     api: KubeApi | None = None
+    telemetry: PrometheusTelemetry = field(default_factory=PrometheusTelemetry)
     objects: dict[str, Body] = field(default_factory=dict)
     refusals: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -97,7 +99,8 @@ async def server() -> AsyncIterator[ApiServer]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     _, port = runner.addresses[0][:2]
-    state.api = KubeApi(client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}")))
+    host = f"http://127.0.0.1:{port}"
+    state.api = KubeApi(client.ApiClient(client.Configuration(host=host)), state.telemetry)
     yield state
     await state.api.close()
     await runner.cleanup()
@@ -111,7 +114,7 @@ def mirror() -> Mirror:
 @pytest.fixture
 def cluster(server: ApiServer, mirror: Mirror) -> KubeCluster:
     assert server.api is not None
-    return KubeCluster(server.api, mirror)
+    return KubeCluster(server.api, mirror, server.telemetry)
 
 
 def owned(
@@ -164,7 +167,9 @@ async def test_a_query_is_encoded(server: ApiServer) -> None:
 
 
 async def test_no_answer_is_a_failure_that_may_heal() -> None:
-    api = KubeApi(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
+    telemetry = PrometheusTelemetry()
+    host = "http://127.0.0.1:1"
+    api = KubeApi(client.ApiClient(client.Configuration(host=host)), telemetry)
     try:
         with pytest.raises(ClusterError, match="no answer") as failed:
             await api.request("GET", "/api/v1/pods")
@@ -172,6 +177,53 @@ async def test_no_answer_is_a_failure_that_may_heal() -> None:
         assert not failed.value.is_refusal
     finally:
         await api.close()
+
+
+async def test_requests_are_counted_as_rbac_spells_them(
+    server: ApiServer, cluster: KubeCluster
+) -> None:
+    server.objects["/apis/apps/v1/deployments"] = {"items": []}
+    server.objects["/api/v1/namespaces/team/pods"] = {"items": []}
+    server.refusals[("GET", "/api/v1/namespaces/namespaces/secrets/a")] = (404, "gone")
+    assert server.api is not None
+    await server.api.request("GET", "/apis/apps/v1/deployments")
+    await server.api.request("GET", "/api/v1/namespaces/team/pods")
+    await server.api.read("GET", "/api/v1/namespaces/team/pods/a/log")
+    with pytest.raises(ClusterError):
+        await server.api.request("GET", "/api/v1/namespaces/namespaces/secrets/a")
+    await cluster.record_event(names.KIND_MODEL, META, Event("Normal", "Serving", ""))
+    server.objects["/apis/triton-operator.io/v1alpha1"] = {"resources": []}
+    server.objects["/api/v1/namespaces/team"] = {"kind": "Namespace"}
+    await server.api.request("GET", "/apis/triton-operator.io/v1alpha1")
+    await server.api.request("GET", "/api/v1/namespaces/team")
+
+    counted = {
+        (each.labels["verb"], each.labels["resource"], each.labels["code"]): each.value
+        for metric in server.telemetry.registry.collect()
+        if metric.name == "triton_operator_api_requests"
+        for each in metric.samples
+    }
+    assert counted == {
+        ("list", "deployments", "200"): 1,
+        ("list", "pods", "200"): 1,
+        ("get", "pods/log", "200"): 1,
+        ("get", "secrets", "404"): 1,
+        ("create", "events", "200"): 1,
+        ("get", "/apis/triton-operator.io/v1alpha1", "200"): 1,
+        ("get", "namespaces", "200"): 1,
+    }
+
+
+async def test_what_was_not_answered_is_counted_too(server: ApiServer) -> None:
+    telemetry = PrometheusTelemetry()
+    nowhere = client.Configuration(host="http://127.0.0.1:1")
+    api = KubeApi(client.ApiClient(nowhere), telemetry)
+    with pytest.raises(ClusterError):
+        await api.request("DELETE", "/api/v1/namespaces/team/pods/a")
+    await api.close()
+    labels = {"verb": "delete", "resource": "pods", "code": "none"}
+    name = "triton_operator_api_requests_total"
+    assert telemetry.registry.get_sample_value(name, labels) == 1
 
 
 @pytest.mark.parametrize(
@@ -374,9 +426,11 @@ async def test_a_key_is_made_once(server: ApiServer, cluster: KubeCluster) -> No
 @pytest.mark.parametrize("new", [True, False])
 async def test_a_key_that_is_there_is_read(server: ApiServer, new: bool) -> None:
     assert server.api is not None
-    key = await KubeCluster(server.api, Mirror()).control_key(OWNER, new=True)
+    key = await KubeCluster(server.api, Mirror(), server.telemetry).control_key(OWNER, new=True)
 
-    assert await KubeCluster(server.api, Mirror()).control_key(OWNER, new=new) == key
+    assert (
+        await KubeCluster(server.api, Mirror(), server.telemetry).control_key(OWNER, new=new) == key
+    )
 
 
 async def test_a_secret_of_somebody_else_is_not_used(
@@ -436,11 +490,18 @@ async def test_finalizers_are_replaced_only_on_what_was_seen(
 EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
 
 
-async def test_an_event_is_about_its_object(server: ApiServer, cluster: KubeCluster) -> None:
+async def test_an_event_is_about_its_object_and_a_line_of_the_log(
+    server: ApiServer, cluster: KubeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     await cluster.record_event(names.KIND_MODEL, META, Event("Warning", "LoadFailed", "x" * 5000))
 
     (event,) = server.bodies
     assert server.requests == [f"POST {EVENTS}"]
+    (line,) = [each for each in caplog.records if each.name.endswith("adapters.kube")]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().startswith("TritonModel team/resnet: LoadFailed: xx")
+    about = {"kind": "TritonModel", "namespace": "team", "name": "resnet"}
+    assert (line.object, line.reason) == (about, "LoadFailed")  # type: ignore[attr-defined]
     assert event["regarding"]["uid"] == "uid"
     assert (event["type"], event["reason"]) == ("Warning", "LoadFailed")
     assert len(event["note"]) <= 1024

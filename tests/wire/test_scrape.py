@@ -14,6 +14,7 @@ import pytest
 
 from triton_operator.adapters.pod_http import PodHttp
 from triton_operator.adapters.scrape import TritonScraper
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.autoscaling.samples import ModelShape, PodSample, Series
 from triton_operator.autoscaling.shapes import ShapeKey
 from triton_operator.observed import READY, Pod, ServedModel, ServedVersion
@@ -68,6 +69,7 @@ class Pods:
     """Servers on every loopback address: what they answer, and whom they talk to."""
 
     port: int = 0
+    telemetry: PrometheusTelemetry = field(default_factory=PrometheusTelemetry)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     """By address and path; other addresses answer as Triton was recorded to."""
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -100,6 +102,7 @@ class Pods:
         async with PodHttp(most_bytes=options.pop("most_bytes", 1_000_000)) as http:
             yield TritonScraper(
                 http,
+                telemetry=self.telemetry,
                 deadline_seconds=DEADLINE,
                 http_port=self.port,
                 metrics_port=options.pop("metrics_port", self.port),

@@ -126,6 +126,8 @@ env:
     valueFrom:
       fieldRef:
         fieldPath: metadata.name
+  - name: TRITON_OPERATOR_LOG_FORMAT
+    value: {{ .Values.logFormat }}
   {{- with .Values.autoscaling }}
   - name: TRITON_OPERATOR_AUTOSCALING_INTERVAL_SECONDS
     value: {{ .intervalSeconds | quote }}

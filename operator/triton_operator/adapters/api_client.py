@@ -5,6 +5,7 @@ refuse partial objects, and building one for every answer costs more than the re
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from triton_operator import names
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.errors import ClusterError
 from triton_operator.observed import AUTOSCALER
 
@@ -22,6 +24,8 @@ APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 _TIMEOUT_SECONDS = 30.0
 _CONNECTIONS = 64
@@ -59,13 +63,19 @@ KINDS: Mapping[str, Kind] = {
 
 
 class KubeApi:
-    """A connection to the API server."""
+    """A connection to the API server; without telemetry its requests are counted for nobody."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, telemetry: PrometheusTelemetry | None = None) -> None:
         self._api = api
+        self._telemetry = telemetry or PrometheusTelemetry()
 
     @classmethod
-    async def connect(cls, *, fence: Callable[[], None] = lambda: None) -> "KubeApi":
+    async def connect(
+        cls,
+        telemetry: PrometheusTelemetry | None = None,
+        *,
+        fence: Callable[[], None] = lambda: None,
+    ) -> "KubeApi":
         """Connect as the pod's service account, or as the kubeconfig says.
 
         ``fence`` is called before each request that may change something, and stops it by raising.
@@ -80,7 +90,7 @@ class KubeApi:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
             await config.load_kube_config(client_configuration=settings)
-        return cls(client.ApiClient(settings))
+        return cls(client.ApiClient(settings), telemetry)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -127,17 +137,20 @@ class KubeApi:
         """Return the answer to a request as text; see :meth:`request`."""
         headers = {"Accept": "application/json", "Content-Type": content_type}
         url = f"{self._api.configuration.host}{path}{'?' if query else ''}{urlencode(query)}"
+        begun, code = time.monotonic(), None
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._api.call_api(
                 method, url, header_params=headers, body=body, _request_timeout=timeout_seconds
             )
-            text = str((await response.read()).decode())
+            text, code = str((await response.read()).decode()), int(response.status)
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
             what = f"{type(error).__name__} {error}".strip()
             raise ClusterError(method, path, status=None, message=what) from error
-        if response.status >= 400:  # noqa: PLR2004 - HTTP's own boundary
-            raise ClusterError(method, path, status=response.status, message=_message(text))
+        finally:
+            self._telemetry.requested(*_permission(method, path), code, time.monotonic() - begun)
+        if code >= 400:  # noqa: PLR2004 - HTTP's own boundary
+            raise ClusterError(method, path, status=code, message=_message(text))
         return text
 
 
@@ -159,6 +172,22 @@ def fenced(fence: Callable[[], None]) -> aiohttp.TraceConfig:
     traced.on_connection_create_end.append(check)
     traced.on_connection_reuseconn.append(check)
     return traced
+
+
+def _permission(method: str, path: str) -> tuple[str, str]:
+    """Return verb and resource of a request as RBAC spells them, say ``get`` and ``pods/log``.
+
+    What is asked about the API itself has its path for a resource.
+    """
+    _, root, *rest = path.split("/")
+    rest = rest[1:] if root == "api" else rest[2:]
+    if not rest:
+        return "get", path
+    if rest[0] == "namespaces" and len(rest) > 2:  # noqa: PLR2004 - else it is a namespace itself
+        rest = rest[2:]
+    plural, *name = rest
+    verb = ("get" if name else "list") if method == "GET" else _VERBS[method]
+    return verb, "/".join((plural, *name[1:]))
 
 
 def _message(text: str) -> str:

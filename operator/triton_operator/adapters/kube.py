@@ -15,6 +15,7 @@ from triton_operator import names
 from triton_operator.adapters.api_client import APPLY, JSON_PATCH, KINDS, MERGE_PATCH, KubeApi
 from triton_operator.adapters.diff import covers, digest, owner_uid
 from triton_operator.adapters.mirror import Mirror, Ref, ref_of
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
@@ -52,9 +53,10 @@ _logger = logging.getLogger(__name__)
 class KubeCluster:
     """The cluster as a pass sees it: reads from the mirror, writes to the API server."""
 
-    def __init__(self, api: KubeApi, mirror: Mirror) -> None:
+    def __init__(self, api: KubeApi, mirror: Mirror, telemetry: PrometheusTelemetry) -> None:
         self._api = api
         self._mirror = mirror
+        self._telemetry = telemetry
         self._keys: dict[str, tuple[str, float]] = {}
         self._settled: dict[Ref, tuple[str, str]] = {}
         self._services = asyncio.Semaphore(_SERVICES_AT_ONCE)
@@ -202,7 +204,17 @@ class KubeCluster:
         await self._patch(kind, meta, {"metadata": wanted}, MERGE_PATCH)
 
     async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
-        """Attach an Event to an object."""
+        """Attach an Event to an object; the log has a line of it, too."""
+        self._telemetry.told(kind, event)
+        _logger.log(
+            logging.WARNING if event.type == "Warning" else logging.INFO,
+            "%s %s/%s: %s: %s",
+            *(kind, meta.namespace, meta.name, event.reason, event.message),
+            extra={
+                "object": {"kind": kind, "namespace": meta.namespace, "name": meta.name},
+                "reason": event.reason,
+            },
+        )
         name = f"{meta.name}.{uuid4().hex[:16]}"
         body = {
             "apiVersion": KINDS["Event"].api,

@@ -56,6 +56,10 @@ class Mirror:
         """Yield all objects, as they are now."""
         return iter(tuple(self._objects.values()))
 
+    def of_kind(self, kind: str) -> Iterator[Body]:
+        """Yield all objects of a kind."""
+        return (body for ref, body in self._objects.items() if ref[0] == kind)
+
     def put(self, body: Body) -> bool:
         """Store an object; return whether anything changed that a pass may decide on.
 

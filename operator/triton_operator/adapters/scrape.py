@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from http import HTTPStatus
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 from triton_operator.adapters.metrics import parse_metrics, parse_statistics
 from triton_operator.adapters.pod_http import AnswerError, PodReader
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.autoscaling.samples import ModelShape, PodSample
 from triton_operator.autoscaling.shapes import ShapeKey, Shapes, parse_shape
 from triton_operator.desired.service import HTTP_PORT, METRICS_PORT
@@ -33,12 +35,14 @@ class TritonScraper:
         self,
         http: PodReader,
         *,
+        telemetry: PrometheusTelemetry | None = None,
         deadline_seconds: float = _DEADLINE_SECONDS,
         parallel: int = _PARALLEL,
         http_port: int = HTTP_PORT,
         metrics_port: int = METRICS_PORT,
     ) -> None:
         self._http = http
+        self._telemetry = telemetry or PrometheusTelemetry()
         self._deadline = deadline_seconds
         self._slots = asyncio.Semaphore(parallel)
         self._http_port = http_port
@@ -50,6 +54,7 @@ class TritonScraper:
         return dict(zip(asked, await asyncio.gather(*map(self._scrape, asked)), strict=True))
 
     async def _scrape(self, pod: Pod) -> PodSample | ScrapeFailure:
+        begun = time.monotonic()
         try:
             async with self._slots, asyncio.timeout(self._deadline):
                 page = await self._http.get(pod, self._metrics_port, "/metrics")
@@ -68,6 +73,8 @@ class TritonScraper:
             return ScrapeFailure(FailureReason.TIMEOUT, f"no answer in {self._deadline:g} s")
         except ValueError as error:
             return ScrapeFailure(FailureReason.MALFORMED, str(error))
+        finally:
+            self._telemetry.scraped(time.monotonic() - begun)
 
     async def _statistics(self, pod: Pod) -> bytes | None:
         """Return the answer, or None where this server will never tell."""

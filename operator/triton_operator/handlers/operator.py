@@ -16,12 +16,14 @@ from triton_operator.adapters.leases import KubeLeases
 from triton_operator.adapters.mirror import Mirror, ref_of, servers_of
 from triton_operator.adapters.pod_http import PodHttp
 from triton_operator.adapters.scrape import TritonScraper
+from triton_operator.adapters.state_metrics import StateMetrics
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import LeaseLostError, OperatorError
 from triton_operator.handlers.probes import serve_probes
 from triton_operator.handlers.queue import WorkQueue
 from triton_operator.observed import AUTOSCALER, Body
-from triton_operator.ports import Key
+from triton_operator.ports import Backlog, Key
 from triton_operator.reconcile.election import Election
 from triton_operator.reconcile.models import ModelAssigner
 from triton_operator.reconcile.scaler import Scaler
@@ -58,7 +60,13 @@ class Operator:
     """
 
     def __init__(
-        self, api: KubeApi, election: Election, settings: Settings, end: Callable[[str], NoReturn]
+        self,
+        api: KubeApi,
+        election: Election,
+        settings: Settings,
+        end: Callable[[str], NoReturn],
+        *,
+        telemetry: PrometheusTelemetry,
     ) -> None:
         self._api = api
         self._election = election
@@ -66,35 +74,50 @@ class Operator:
         self._acts = False
         self._settings = settings
         self._mirror = Mirror()
-        self._cluster = KubeCluster(api, self._mirror)
-        self._servers = WorkQueue("servers", self._reconcile)
+        self._cluster = KubeCluster(api, self._mirror, telemetry)
+        self._servers = WorkQueue("servers", self._reconcile, telemetry)
         self._open = AsyncExitStack()
         self._http = PodHttp()
-        scraper = TritonScraper(self._http, deadline_seconds=settings.scrape_deadline_seconds)
-        self._scaler = Scaler(self._cluster, scraper, settings, _now, self._servers.wake)
-        pods = TritonPods(fence=election.require)
+        scraper = TritonScraper(
+            self._http,
+            telemetry=telemetry,
+            deadline_seconds=settings.scrape_deadline_seconds,
+        )
+        self._scaler = Scaler(
+            self._cluster, scraper, settings, _now, self._servers.wake, telemetry=telemetry
+        )
         self._reconciler = ServerReconciler(
-            self._cluster, pods, settings, _now, self._servers.wake, scaler=self._scaler
+            self._cluster,
+            TritonPods(fence=election.require),
+            settings,
+            _now,
+            self._servers.wake,
+            scaler=self._scaler,
+            telemetry=telemetry,
         )
         self._assigner = ModelAssigner(self._cluster, _now)
-        self._models = WorkQueue("models", self._assign)
+        self._models = WorkQueue("models", self._assign, telemetry)
+        StateMetrics(self._mirror, self._scaler.statuses, self._backlogs, telemetry)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def start(cls, settings: Settings, end: Callable[[str], NoReturn]) -> "Operator":
         """Connect, and stand for the Lease."""
+        telemetry = PrometheusTelemetry()
         # A connection of its own: a renewal must not wait behind the requests of passes.
-        lease_api = await KubeApi.connect()
+        lease_api = await KubeApi.connect(telemetry)
         leases = KubeLeases(lease_api, settings.lease_namespace, settings.lease_name)
         identity = settings.identity or f"{platform.node()}-{secrets.token_hex(4)}"
         election = Election(leases, identity, settings.lease_seconds, _now)
-        operator = cls(await KubeApi.connect(fence=election.require), election, settings, end)
+        api = await KubeApi.connect(telemetry, fence=election.require)
+        operator = cls(api, election, settings, end, telemetry=telemetry)
         operator._open.push_async_callback(lease_api.close)
         operator._open.push_async_callback(operator._api.close)
         try:
             await operator._open.enter_async_context(operator._http)
             probes = serve_probes(settings.probe_port, alive=operator.stuck, ready=operator.unready)
             await operator._open.enter_async_context(probes)
+            await operator._open.enter_async_context(telemetry.serve(settings.metrics_port))
         except BaseException:
             await operator.stop()
             raise
@@ -132,6 +155,9 @@ class Operator:
         if self._election.leads() and not self._acts:
             wrong.append("not everything is listed yet")
         return wrong
+
+    def _backlogs(self) -> dict[str, Backlog]:
+        return {queue.name: queue.backlog() for queue in (self._servers, self._models)}
 
     def changed(self, body: Body, *, deleted: bool = False) -> None:
         """Take in the news of one object, and wake whom they concern."""

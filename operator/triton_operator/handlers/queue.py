@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from triton_operator.errors import InvalidSpecError, OperatorError
-from triton_operator.ports import Key
+from triton_operator.ports import UNEXPECTED, Backlog, Key, Telemetry
 
 _MAX_BACKOFF_SECONDS = 300.0
 _QUIET_SECONDS = 0.2
@@ -26,12 +27,18 @@ class WorkQueue:
     for the key: then its loop ends, and the next wake starts a new one.
     """
 
-    def __init__(self, name: str, work: Callable[[Key], Awaitable[float | None]]) -> None:
+    def __init__(
+        self, name: str, work: Callable[[Key], Awaitable[float | None]], telemetry: Telemetry
+    ) -> None:
+        self.name = name
         self._work = work
+        self._telemetry = telemetry
         self._logger = logging.getLogger(f"triton_operator.{name}")
         self._loops: dict[Key, asyncio.Task[None]] = {}
         self._news: dict[Key, asyncio.Event] = {}
         self._passes: dict[Key, float] = {}
+        self._waiting: dict[Key, float] = {}
+        """Since when a key has news, in the order in which they came."""
         self._free_at = 0.0
         self._stopping = False
 
@@ -40,6 +47,7 @@ class WorkQueue:
         if self._stopping:
             return
         self._news.setdefault(key, asyncio.Event()).set()
+        self._waiting.setdefault(key, time.monotonic())
         if key not in self._loops:
             name = f"{self._logger.name} {'/'.join(key)}"
             self._loops[key] = asyncio.create_task(self._run(key), name=name)
@@ -51,6 +59,12 @@ class WorkQueue:
         """Return for how many seconds the longest of the passes has run that run now."""
         now = asyncio.get_running_loop().time()
         return max((now - begun for begun in self._passes.values()), default=0.0)
+
+    def backlog(self) -> Backlog:
+        """Return how much waits for a pass."""
+        first = next(iter(self._waiting.values()), None)
+        oldest = time.monotonic() - first if first is not None else 0.0
+        return Backlog(len(self._waiting), oldest)
 
     async def stop(self) -> None:
         """End all loops; a pass that does not end soon is cut off wherever it is."""
@@ -71,6 +85,7 @@ class WorkQueue:
             while True:
                 # Clear before reading: what comes in between makes another pass.
                 news.clear()
+                self._took(key)
                 pause, failures = await self._pass(key, failures)
                 if self._stopping or (pause is None and not news.is_set()):
                     return
@@ -79,6 +94,13 @@ class WorkQueue:
                 await self._turn()
         finally:
             del self._loops[key], self._news[key]
+            self._waiting.pop(key, None)
+
+    def _took(self, key: Key) -> None:
+        """Measure how long the news that a pass begins with have waited."""
+        since = self._waiting.pop(key, None)
+        if since is not None:
+            self._telemetry.waited(self.name, time.monotonic() - since)
 
     async def _turn(self) -> None:
         """Wait for the next moment that no other loop's repeated pass has taken."""
@@ -88,23 +110,27 @@ class WorkQueue:
         await asyncio.sleep(turn - now)
 
     async def _pass(self, key: Key, failures: int) -> tuple[float | None, int]:
-        what = "/".join(key)
-        self._passes[key] = asyncio.get_running_loop().time()
+        what, failed = "/".join(key), ""
+        begun = self._passes[key] = asyncio.get_running_loop().time()
         try:
             return await self._work(key), 0
         except InvalidSpecError as error:
+            failed = error.reason
             self._log(failures, "%s cannot be served as written: %s", what, error)
             return _MAX_BACKOFF_SECONDS, failures + 1
         except OperatorError as error:
+            failed = error.reason
             pause = backoff(failures + 1)
             self._log(failures + error.is_expected, "%s failed, retrying: %s", what, error)
             return pause, failures + 1
         except Exception:
             # A bug in one pass must not end the loop of this key for good.
+            failed = UNEXPECTED
             self._logger.exception("%s: unexpected failure", what)
             return backoff(failures + 1), failures + 1
         finally:
             del self._passes[key]
+            self._telemetry.passed(self.name, asyncio.get_running_loop().time() - begun, failed)
 
     def _log(self, failures: int, message: str, *args: object) -> None:
         # The same failure again is not news.

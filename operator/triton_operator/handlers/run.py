@@ -29,8 +29,9 @@ _logger = logging.getLogger(__name__)
 def run_operator() -> None:
     """Run until the process is told to stop."""
     settings = Settings.from_environment()
+    json = settings.log_format == "json"
     kopf.configure(
-        log_format=kopf.LogFormat.FULL,
+        log_format=kopf.LogFormat.JSON if json else kopf.LogFormat.FULL,
         verbose=settings.log_level == "debug",
         quiet=settings.log_level == "warning",
     )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from triton_operator import names
 from triton_operator.observed import Pod, ServerRecord, SyncJob, parse_time
 from triton_operator.plan.pods import explain_waiting
+from triton_operator.plan.sync_end import Ended
 from triton_operator.plan.sync_log import Copied
 from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import EVERYTHING, Failure, SyncOutcome, decode_outcome
@@ -95,6 +96,15 @@ class SyncPlan:
     """The Job that runs, or is to start, repeats one that failed."""
     repaired: Repair | None = None
     """What the Job that is done has checked and mended, if that was asked of it."""
+    ended: Ended | None = None
+    """Of the newest Job, if it is over."""
+
+    @property
+    def result(self) -> str:
+        """What became of a Job that is over, in one word."""
+        if self.state is SyncState.DONE:
+            return "Incomplete" if self.failures else "Done"
+        return self.reason
 
     @property
     def unsettled(self) -> frozenset[str] | None:
@@ -143,7 +153,9 @@ def plan_sync(
     if running:
         plan = _judge_running(latest, pod, now)
         return replace(plan, stop=superseded, retrying=latest.attempt > 0)
-    return _judge_finished(digest, latest, pod, superseded, now, repair=repair)
+    outcome = decode_outcome(pod.termination_message) if pod is not None else None
+    plan = _judge_finished(digest, latest, pod, outcome, superseded, now=now, repair=repair)
+    return replace(plan, ended=Ended.of(latest, outcome, now))
 
 
 def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
@@ -181,12 +193,12 @@ def _judge_finished(
     digest: str,
     job: SyncJob,
     pod: Pod | None,
+    outcome: SyncOutcome | None,
     superseded: tuple[SyncJob, ...],
-    now: datetime,
     *,
+    now: datetime,
     repair: str,
 ) -> SyncPlan:
-    outcome = decode_outcome(pod.termination_message) if pod is not None else None
     if outcome is None or outcome.manifest != digest:
         # Somebody removed the pod of a finished Job, or its node went: run it once more to know.
         gone = "the sync finished, but its report is gone"

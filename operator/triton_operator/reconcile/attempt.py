@@ -31,6 +31,13 @@ class Outcome:
     refusal: Refusal | None = None
     """Why the generation is not served; None where nobody knows."""
 
+    @property
+    def result(self) -> str:
+        """The same in one word."""
+        if self.done:
+            return "Loaded"
+        return self.refusal.reason if self.refusal is not None else "Unclear"
+
 
 @dataclass(frozen=True, slots=True)
 class Errand:

@@ -19,7 +19,7 @@ from triton_operator.plan.loads import Attempt, Load, LoadStep, Slot, Unload, pl
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import LOAD_FAILED, LOAD_TIMED_OUT, SERVER_DIED
 from triton_operator.plan.stuck import find_stuck, may_replace
-from triton_operator.ports import Clock, Cluster, Key, ModelServers
+from triton_operator.ports import Clock, Cluster, Key, ModelServers, Telemetry
 from triton_operator.reconcile.attempt import Attempts, Errand
 from triton_operator.reconcile.memory import Memory, Work
 from triton_operator.reconcile.reporter import Reporter
@@ -46,12 +46,15 @@ class Loader:
         reporter: Reporter,
         clock: Clock,
         wake: Callable[[Key], None],
+        *,
+        telemetry: Telemetry,
     ) -> None:
         self._cluster = cluster
         self._attempts = Attempts(cluster, triton, clock)
         self._reporter = reporter
         self._now = clock
         self._wake = wake
+        self._telemetry = telemetry
         self._tried: dict[Attempt, tuple[datetime, Refusal | None]] = {}
         self._memories: dict[Key, Memory] = defaultdict(Memory)
 
@@ -230,8 +233,10 @@ class Loader:
                 if other.first and other != action and other.slot[:2] == action.slot[:2]
             ]
 
+        begun = self._now()
         outcome = await self._attempts.load(errand, rivals)
         refusal = outcome.refusal
+        self._telemetry.loaded(outcome.result, (self._now() - begun).total_seconds())
         if refusal is not None and refusal.reason == LOAD_TIMED_OUT:
             memory.timeouts[action.slot] += 1
         else:

@@ -23,7 +23,15 @@ from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import Pod, Served, ServerRecord, Workload
 from triton_operator.plan.pods import is_unschedulable
 from triton_operator.plan.replicas import Scaling, carries_out, plan_replicas
-from triton_operator.ports import Clock, Cluster, Key, PodScraper, ScrapeFailure
+from triton_operator.ports import (
+    UNEXPECTED,
+    Clock,
+    Cluster,
+    Key,
+    PodScraper,
+    ScrapeFailure,
+    Telemetry,
+)
 from triton_operator.settings import Settings
 
 _TELL_SECONDS = 30.0
@@ -44,7 +52,10 @@ class _Followed:
     need: int | None = None
     wanted: int | None = None
     """The last decision."""
+    status: AutoscalingStatus | None = None
+    """As of the last tick."""
     scaling: Scaling = field(default_factory=Scaling)
+    """What the next pass is to do and to tell."""
     told_at: float | None = None
 
 
@@ -75,6 +86,7 @@ class Scaler:
         clock: Clock,
         wake: Callable[[Key], None],
         *,
+        telemetry: Telemetry,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
@@ -82,6 +94,7 @@ class Scaler:
         self._settings = settings
         self._now = clock
         self._wake = wake
+        self._telemetry = telemetry
         self._monotonic = monotonic
         self._followed: dict[Key, _Followed] = {}
         self._ticked_at = monotonic()
@@ -124,20 +137,28 @@ class Scaler:
         """Return how long ago the last tick began."""
         return self._monotonic() - self._ticked_at
 
+    def statuses(self) -> dict[Key, AutoscalingStatus]:
+        """Return what the last tick saw and wanted, of each server that it decided for."""
+        return {key: each.status for key, each in self._followed.items() if each.status is not None}
+
     async def run(self) -> None:
         """Tick for as long as the process lives."""
         while True:
-            begun = self._ticked_at = self._monotonic()
+            begun, failed = self._monotonic(), ""
+            self._ticked_at = begun
             try:
-                await self.tick()
+                failed = await self.tick()
             except Exception:
                 # A bug must not end the autoscaling of all servers for good.
+                failed = UNEXPECTED
                 _logger.exception("autoscaling: unexpected failure")
             spent = self._monotonic() - begun
+            self._telemetry.passed("autoscaling", spent, failed)
             await asyncio.sleep(max(0.0, self._settings.autoscaling_interval_seconds - spent))
 
-    async def tick(self) -> None:
-        """Scrape all pods once, and decide for each server."""
+    async def tick(self) -> str:
+        """Scrape all pods once, and decide for each server; return the reason if one failed."""
+        failed = ""
         servers = [found for key in self._followed if (found := self._look_at(key)) is not None]
         servers = self._share(servers)
         pods = [pod for each in servers for pod in each.pods]
@@ -146,7 +167,9 @@ class Scaler:
             try:
                 await self._decide(each, answers)
             except Exception:
+                failed = UNEXPECTED
                 _logger.exception("autoscaling of %s: unexpected failure", "/".join(each.key))
+        return failed
 
     def _look_at(self, key: Key) -> _Server | None:
         """Return what is to be decided on; None where nothing is."""
@@ -200,6 +223,7 @@ class Scaler:
             if isinstance(answer, PodSample):
                 samples.append(answer)
             else:
+                self._telemetry.scrape_failed(server.key, answer.reason)
                 _logger.debug("pod %s: %s: %s", pod.name, answer.reason, answer.message)
         staying = {pod.uid for pod in server.pods}
         served = {pod: each for pod, each in followed.served.items() if pod.uid in staying}
@@ -221,7 +245,11 @@ class Scaler:
         measured = server.pool.startup_seconds if followed.startups else None
         status = build_status(decision, server.told, measured, self._now())
         limit = decision.limit if server.acting else ""
+        followed.status = status
         changed = decision.desired != decision.previous
+        if changed:
+            up = decision.desired > decision.previous
+            self._telemetry.decided(server.key, "up" if up else "down")
         first = followed.told_at is None and bool(decision.needs)
         due = first or (followed.told_at is not None and at - followed.told_at >= _TELL_SECONDS)
         news = status != server.told or bool(limit) != bool(before.limit)

@@ -22,7 +22,7 @@ from triton_operator.plan.rollouts import (
     template_repositories,
 )
 from triton_operator.plan.sync import pending_repair, plan_sync
-from triton_operator.ports import Clock, Cluster, Key, ModelServers
+from triton_operator.ports import Clock, Cluster, Key, ModelServers, Telemetry
 from triton_operator.reconcile.claims import Claims
 from triton_operator.reconcile.loader import Loader
 from triton_operator.reconcile.releaser import Releaser
@@ -49,15 +49,16 @@ class ServerReconciler:
         wake: Callable[[Key], None],
         *,
         scaler: Scaler,
+        telemetry: Telemetry,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._now = clock
         self._scaler = scaler
         self._reporter = Reporter(cluster, clock, wake)
-        self._loader = Loader(cluster, triton, self._reporter, clock, wake)
+        self._loader = Loader(cluster, triton, self._reporter, clock, wake, telemetry=telemetry)
         self._claims = Claims(cluster, clock)
-        self._syncer = Syncer(cluster, self._claims, settings, clock)
+        self._syncer = Syncer(cluster, self._claims, settings, clock, telemetry)
         self._roller = Roller(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
 

@@ -17,7 +17,7 @@ from triton_operator.observed import Pod, SyncJob
 from triton_operator.plan.claim import needs_one_node
 from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_log import SyncLog, read_sync_log
-from triton_operator.ports import Clock, Cluster, Key
+from triton_operator.ports import Clock, Cluster, Key, Telemetry
 from triton_operator.reconcile.claims import Claims
 from triton_operator.repository.manifest import Manifest
 from triton_operator.settings import Settings
@@ -58,11 +58,21 @@ class _Heard:
 class Syncer:
     """Has the claim made what a manifest says."""
 
-    def __init__(self, cluster: Cluster, claims: Claims, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        claims: Claims,
+        settings: Settings,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
         self._cluster = cluster
         self._claims = claims
         self._settings = settings
         self._now = clock
+        self._telemetry = telemetry
+        self._going_on: set[Key] = set()
+        """Servers whose claim was last seen not to be what it is told to be."""
         self._heard: dict[Key, _Heard] = {}
 
     async def run(
@@ -100,9 +110,10 @@ class Syncer:
 
     async def follow(self, server: Key, sync: SyncPlan) -> SyncPlan:
         """Return the plan with what the Job's log adds to it; the log is read now and then."""
+        self._measure(server, sync)
         pod = sync.log
         if pod is None:
-            self.forget(server)
+            self._heard.pop(server, None)
             return sync
         heard = self._heard.get(server)
         if heard is None or heard.pod != pod.uid:
@@ -122,6 +133,15 @@ class Syncer:
     def forget(self, server: Key) -> None:
         """Forget what the log of a server's Job told."""
         self._heard.pop(server, None)
+        self._going_on.discard(server)
+
+    def _measure(self, server: Key, sync: SyncPlan) -> None:
+        """Count a Job once; one that was over when this process began was counted by the last."""
+        if sync.ended is None:
+            self._going_on.add(server)
+        elif server in self._going_on:
+            self._going_on.remove(server)
+            self._telemetry.synced(sync.result, sync.ended.seconds, sync.ended.copied)
 
     async def _listen(self, namespace: str, pod: Pod, heard: _Heard) -> _Heard:
         """Read what a log has told since it was read last; nothing new if it cannot be read."""

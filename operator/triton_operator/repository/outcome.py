@@ -149,6 +149,7 @@ class SyncOutcome:
     """Objects whose files had to be mended, or ``EVERYTHING``."""
     revision: str = ""
     """The revision that the Job published, if it was asked for one."""
+    bytes_copied: int = 0
 
 
 def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
@@ -160,6 +161,8 @@ def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MES
     failed = outcome.failed
     names = sorted(failed)
     rest: dict[str, Any] = {"revision": outcome.revision} if outcome.revision else {}
+    if outcome.bytes_copied:
+        rest["bytes"] = outcome.bytes_copied
     if outcome.mended:
         mended = sorted(outcome.mended)
         rest["mended"] = mended if len(json.dumps(mended)) <= limit // 4 else [EVERYTHING]
@@ -195,6 +198,7 @@ def decode_outcome(text: str) -> SyncOutcome | None:
             truncated=int(data.get("truncated", 0)),
             artifacts=_read_artifacts(data.get("artifacts", {})),
             revision=_string(data.get("revision", "")),
+            bytes_copied=int(data.get("bytes", 0)),
             problem=_read_failure(data["problem"]) if "problem" in data else None,
             mended=tuple(_string(each) for each in data.get("mended", ())),
         )

@@ -21,11 +21,18 @@ Manifest = dict[str, Any]
 
 
 def helm(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run Helm: the one on PATH, or the one that the test cluster built."""
+    """Run Helm."""
+    return run_program("helm", *arguments, text=text)
+
+
+def run_program(
+    name: str, *arguments: str | Path, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program: the one on PATH, or the one that the test cluster built."""
     folders = f"{os.environ.get('PATH', '')}:{settings.folders().bin}"
-    program = shutil.which("helm", path=folders)
+    program = shutil.which(name, path=folders)
     if program is None:
-        pytest.fail(f"no helm in {folders}; put one on PATH or run `make cluster-up`")
+        pytest.fail(f"no {name} in {folders}; put one on PATH or run `make cluster-up servers`")
     return subprocess.run(
         [program, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
     )

@@ -164,6 +164,9 @@ def test_no_part_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"revisionHistoryLimit": -1}, "revisionHistoryLimit"),
         ({"replicas": "two"}, "replicas"),
         ({"leaderElection": {"leaseDurationSeconds": 2}}, "leaseDurationSeconds"),
+        ({"logFormat": "xml"}, "logFormat"),
+        ({"metrics": {"podMonitor": {"interval": "often"}}}, "interval"),
+        ({"metrics": {"rules": {"labels": {"a": 1}}}}, "labels"),
     ],
 )
 def test_the_schema_refuses(values: Manifest, message: str) -> None:
@@ -281,7 +284,10 @@ def test_pods_meet_the_restricted_standard(objects: list[Manifest], kind: str) -
 def test_probes_ask_where_the_operator_answers(objects: list[Manifest]) -> None:
     container = container_of(only("Deployment", objects))
     assert container["args"] == ["run"]
-    assert container["ports"] == [{"name": "probes", "containerPort": Settings().probe_port}]
+    assert container["ports"] == [
+        {"name": "probes", "containerPort": Settings().probe_port},
+        {"name": "metrics", "containerPort": Settings().metrics_port},
+    ]
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "probes"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
@@ -312,6 +318,7 @@ def test_values_reach_the_operator() -> None:
             "networkPolicy": {"enabled": True, "clients": [SHOP], "scrapers": [MONITORING]},
         },
         leaderElection={"leaseDurationSeconds": 20},
+        logFormat="text",
     )
     wanted = Settings(
         server_image="registry.example/tritonserver:1",
@@ -329,6 +336,7 @@ def test_values_reach_the_operator() -> None:
         server_access=ServerAccess(operator=(OPERATOR,), clients=(SHOP,), scrapers=(MONITORING,)),
         lease_seconds=20,
         **RELEASED,
+        log_format="text",
     )
     for kind in WORKLOADS:
         workload = only(kind, objects)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.unit.adapters.pages import families, labels_of_families
+from triton_operator.adapters.telemetry import PREFIX
 from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer
 
@@ -29,6 +31,7 @@ def reasons() -> set[str]:
         r'Hold\("([A-Z][A-Za-z]+)"',
     )
     not_reasons = {"Error", "Retrying", "ServerUnreachable", "InProgress", "Job", "Service"}
+    not_reasons |= {"Done", "Incomplete", "Unclear", "Warning", "GET"}  # of metrics, and verbs
     text = "\n".join(path.read_text() for path in CODE.rglob("*.py"))
     found = {match for pattern in patterns for match in re.findall(pattern, text)}
     return found - not_reasons - {"True", "False", "Background", "Foreground"}
@@ -39,6 +42,26 @@ def test_troubleshooting_has_every_reason():
     documented = set(re.findall(r"`([A-Z][A-Za-z]+)`", page))
     assert len(reasons()) > 25
     assert reasons() <= documented
+
+
+def test_telemetry_has_every_metric_with_its_labels():
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    rows = re.findall(rf"^\| `({PREFIX}_\w+)` \|(.*?)\| \S", page, re.MULTILINE)
+    described: dict[str, set[str]] = {}
+    for name, cell in rows:
+        before = described[rows[len(described) - 1][0]] if "the same" in cell else set()
+        described[name] = before | set(re.findall(r"`(\w+)`", cell))
+    assert len(described) == len(rows)
+    assert set(described) == set(families())
+    for name, labels in labels_of_families().items():
+        assert described[name] == labels, name
+
+
+def test_telemetry_has_every_alert():
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    rules = (ROOT / "charts" / "triton-operator" / "files" / "alerts.yaml").read_text()
+    told = re.findall(r"^\| `(Triton\w+)` \|", page, re.MULTILINE)
+    assert told == re.findall(r"alert: (\w+)", rules)
 
 
 def test_the_objects_in_the_readme_are_valid():

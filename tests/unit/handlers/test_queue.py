@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.handlers import queue
 from triton_operator.handlers.queue import WorkQueue, backoff
-from triton_operator.ports import Key
+from triton_operator.ports import Backlog, Key
 
 A, B = ("team", "a"), ("team", "b")
 
@@ -52,8 +54,13 @@ def work() -> Work:
 
 
 @pytest.fixture
-async def loops(work: Work) -> AsyncIterator[WorkQueue]:
-    found = WorkQueue("tests", work)
+def telemetry() -> PrometheusTelemetry:
+    return PrometheusTelemetry()
+
+
+@pytest.fixture
+async def loops(work: Work, telemetry: PrometheusTelemetry) -> AsyncIterator[WorkQueue]:
+    found = WorkQueue("tests", work, telemetry)
     yield found
     await found.stop()
     assert not work.running
@@ -205,11 +212,11 @@ async def test_the_same_failure_again_is_no_news_in_the_log(
     assert len(caplog.records) == 1
 
 
-async def test_stopping_ends_loops_wherever_they_are() -> None:
+async def test_stopping_ends_loops_wherever_they_are(telemetry: PrometheusTelemetry) -> None:
     async def stopped(pause: float | None, gate: asyncio.Event | None) -> WorkQueue:
         work = Work()
         work.rest, work.gate = pause, gate
-        loops = WorkQueue("tests", work)
+        loops = WorkQueue("tests", work, telemetry)
         loops.wake(A)
         await turns()
         loops.wake(B)
@@ -225,10 +232,10 @@ async def test_stopping_ends_loops_wherever_they_are() -> None:
     assert not [task for task in others if "tests" in task.get_name()]
 
 
-async def test_stopping_lets_a_pass_end_that_is_about_to() -> None:
+async def test_stopping_lets_a_pass_end_that_is_about_to(telemetry: PrometheusTelemetry) -> None:
     work = Work()
     work.gate = asyncio.Event()
-    loops = WorkQueue("tests", work)
+    loops = WorkQueue("tests", work, telemetry)
     loops.wake(A)
     await turns()
     stopping = asyncio.create_task(loops.stop())
@@ -257,3 +264,60 @@ async def test_how_long_passes_run_is_known(work: Work, loops: WorkQueue) -> Non
     assert 0.05 <= loops.longest_pass() < 5
     work.gate.set()
     await until(lambda: loops.longest_pass() == 0.0)
+
+
+# ---- what is measured ---------------------------------------------------------------------
+
+
+def counted(telemetry: PrometheusTelemetry, name: str, **labels: str) -> float | None:
+    return telemetry.registry.get_sample_value(
+        f"triton_operator_{name}", {"loop": "tests"} | labels
+    )
+
+
+async def test_passes_and_why_they_failed_are_counted(
+    work: Work,
+    loops: WorkQueue,
+    telemetry: PrometheusTelemetry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queue, "backoff", lambda _: 0.0)
+    work.answers = [ClusterError("GET", "x", status=500), KeyError("a bug"), 0.0]
+
+    loops.wake(A)
+    await until(lambda: len(work.passes) == 4)
+    await turns()
+
+    assert counted(telemetry, "pass_duration_seconds_count") == 4
+    assert counted(telemetry, "pass_errors_total", reason="ClusterError") == 1
+    assert counted(telemetry, "pass_errors_total", reason="Unexpected") == 1
+    # Only the first had news: the others were due by themselves.
+    assert counted(telemetry, "queue_wait_seconds_count") == 1
+
+
+async def test_the_backlog_is_what_no_pass_has_taken_in(work: Work, loops: WorkQueue) -> None:
+    assert loops.backlog() == Backlog(0, 0.0)
+    work.gate = asyncio.Event()
+    loops.wake(A)
+    loops.wake(B)
+    assert loops.backlog().length == 2
+    await turns()
+    assert (len(work.running), loops.backlog().length) == (2, 0)
+
+    begun = time.monotonic()
+    loops.wake(B)  # news of what a pass is at is for the next one
+    await until(lambda: loops.backlog().oldest_seconds > 0.01)
+    assert loops.backlog().length == 1
+    assert loops.backlog().oldest_seconds <= time.monotonic() - begun
+    work.gate.set()
+    await until(lambda: len(work.passes) == 3)
+    assert loops.backlog() == Backlog(0, 0.0)
+
+
+async def test_a_loop_that_was_cut_off_leaves_no_backlog(work: Work, loops: WorkQueue) -> None:
+    work.gate = asyncio.Event()
+    loops.wake(A)
+    await turns()
+    loops.wake(A)
+    await loops.stop()
+    assert loops.backlog().length == 0

@@ -1,13 +1,20 @@
 """Whether the claim holds what the manifest says; which Job to start or stop."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.unit.plan.values import NOW, later
 from triton_operator.observed import Pod, SyncJob
-from triton_operator.plan.sync import Repair, SyncPlan, SyncState, is_claim_missing, plan_sync
+from triton_operator.plan.sync import (
+    Repair,
+    SyncPlan,
+    SyncState,
+    is_claim_missing,
+    plan_sync,
+)
+from triton_operator.plan.sync_end import Ended
 from triton_operator.repository.artifacts import Artifact
 from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 
@@ -78,7 +85,7 @@ def test_the_log_is_read_for_artifacts_that_are_not_in_the_report() -> None:
     text = encode_outcome("aa", Outcome(artifacts=found))
     over = pod(finished=True, exit_code=0, termination_message=text)
 
-    assert plan(finished(), pods=(over,)) == SyncPlan(SyncState.DONE, log=over)
+    assert plan(finished(), pods=(over,)) == SyncPlan(SyncState.DONE, log=over, ended=Ended(0.0, 0))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,7 @@ def test_a_superseded_job_that_is_done_makes_room_at_once() -> None:
 
 
 def test_what_a_job_reports_is_believed() -> None:
-    assert plan(finished(), pods=(report(),)) == SyncPlan(SyncState.DONE)
+    assert plan(finished(), pods=(report(),)) == SyncPlan(SyncState.DONE, ended=Ended(0.0, 0))
 
 
 def test_only_the_last_job_counts() -> None:
@@ -273,3 +280,19 @@ def test_a_repair_that_died_is_repeated_and_one_that_reported_a_failure_is_not()
     found = plan(done, pods=(report(resnet=AWAY),), now=later(3600), repair="monday")
     assert found.start == SyncJob("", 2, "aa", attempt=1)
     assert found.repaired == Repair("monday", "sync-1")
+
+
+def test_what_a_job_took_is_told_once_it_is_over() -> None:
+    outcome = encode_outcome("aa", Outcome({"a": GONE}, bytes_copied=5))
+    done = pod(finished=True, exit_code=0, termination_message=outcome)
+    began = NOW - timedelta(seconds=7)
+
+    assert plan(job(created_at=began), pods=(pod(running=True),)).ended is None
+    found = plan(finished(created_at=began), pods=(done,))
+    assert (found.ended, found.result) == (Ended(7.0, 5), "Incomplete")
+    assert plan(finished(), pods=(report(),)).result == "Done"
+    # A report that is missing tells no bytes.
+    died = plan(job(failed=True, finished_at=NOW, created_at=began))
+    assert (died.ended, died.result) == (Ended(7.0, 0), "SyncFailed")
+    # The kubelet knows before the Job does.
+    assert plan(job(created_at=began), pods=(done,)).ended == Ended(7.0, 5)

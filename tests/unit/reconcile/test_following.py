@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Cluster, Operator, World
 from triton_operator import names
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.errors import ClusterError
 from triton_operator.observed import Pod
@@ -235,7 +236,13 @@ def build_syncer(world: World, refusal: ClusterError | None = None) -> Syncer:
 
     cluster = Logs(world) if refusal else Cluster(world)
     settings = Settings(server_image="a", sync_image="b")
-    return Syncer(cluster, Claims(cluster, lambda: world.now), settings, lambda: world.now)
+    return Syncer(
+        cluster,
+        Claims(cluster, lambda: world.now),
+        settings,
+        lambda: world.now,
+        PrometheusTelemetry(),
+    )
 
 
 async def test_a_wait_for_a_pod_is_told_when_it_lasts(world: World) -> None:

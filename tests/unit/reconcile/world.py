@@ -9,6 +9,7 @@ from typing import Any
 from tests.unit.reconcile.fake_load import FakeLoad
 from tests.unit.reconcile.fake_triton import Claim, FakeTriton, ServerKilledError, Triton
 from triton_operator import names
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
@@ -663,6 +664,7 @@ class Operator:
         def clock() -> datetime:
             return self.world.now
 
+        self.telemetry = PrometheusTelemetry()
         self.woken: set[Key] = set()
         self.scaler = Scaler(
             cluster,
@@ -670,10 +672,17 @@ class Operator:
             settings,
             clock,
             self.woken.add,
+            telemetry=self.telemetry,
             monotonic=lambda: self.world.now.timestamp(),  # noqa: PLW0108 - now is replaced
         )
         self.reconciler = ServerReconciler(
-            cluster, self.world.triton, settings, clock, self.woken.add, scaler=self.scaler
+            cluster,
+            self.world.triton,
+            settings,
+            clock,
+            self.woken.add,
+            scaler=self.scaler,
+            telemetry=self.telemetry,
         )
         self.assigner = ModelAssigner(cluster, clock)
 

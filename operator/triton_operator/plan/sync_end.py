@@ -1,0 +1,25 @@
+"""What a sync Job that is over has taken."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from triton_operator.observed import SyncJob
+from triton_operator.repository.outcome import SyncOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Time and bytes of one Job."""
+
+    seconds: float
+    """From the Job to its end."""
+    copied: int
+    """Bytes that it fetched; 0 where its report is gone."""
+
+    @classmethod
+    def of(cls, job: SyncJob, outcome: SyncOutcome | None, now: datetime) -> Self:
+        """Measure a Job; its pod may be over before the Job is said to be."""
+        ended = job.finished_at or now
+        seconds = (ended - (job.created_at or ended)).total_seconds()
+        return cls(seconds, outcome.bytes_copied if outcome is not None else 0)

@@ -1,0 +1,231 @@
+"""What reads the metrics: monitors, alerts and the dashboard know what the code tells."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.adapters.pages import full_page, sample_names
+from tests.unit.chart.rendering import (
+    NAME,
+    NAMESPACE,
+    REPOSITORY,
+    Manifest,
+    only,
+    render,
+    run_program,
+)
+from tests.unit.desired.servers import server
+from triton_operator import names
+from triton_operator.adapters.telemetry import PREFIX
+from triton_operator.desired.deployment import build_deployment
+from triton_operator.errors import InvalidSpecError
+from triton_operator.settings import Settings
+
+ALL = ("podMonitor", "serverPodMonitor", "rules", "dashboard")
+TESTS = Path(__file__).with_name("alerts_test.yaml")
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Manifest]:
+    return render(metrics={name: {"enabled": True, "labels": {"team": "ml"}} for name in ALL})
+
+
+@pytest.fixture(scope="module")
+def rules(objects: list[Manifest]) -> Manifest:
+    return dict(only("PrometheusRule", objects)["spec"])
+
+
+def alerts(rules: Manifest) -> list[Manifest]:
+    return [rule for group in rules["groups"] for rule in group["rules"]]
+
+
+def dashboard(objects: list[Manifest]) -> Manifest:
+    data = only("ConfigMap", objects)["data"]
+    return dict(json.loads(data["triton-operator.json"]))
+
+
+def queries(board: Manifest) -> Iterator[str]:
+    for panel in board["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", ()))
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            yield re.sub(r"label_values\((.*), \w+\)", r"\1", variable["definition"])
+
+
+def test_by_default_nothing_needs_more_than_kubernetes() -> None:
+    groups = {each["apiVersion"].partition("/")[0] for each in render()}
+    assert "monitoring.coreos.com" not in groups
+    assert not [each for each in render() if each["kind"] == "ConfigMap"]
+
+
+def test_labels_of_the_user_are_on_what_is_selected_by_them(objects: list[Manifest]) -> None:
+    kinds = ("PodMonitor", "PrometheusRule", "ConfigMap")
+    found = [each for each in objects if each["kind"] in kinds]
+    assert len(found) == len(ALL)
+    assert all(each["metadata"]["labels"]["team"] == "ml" for each in found)
+    default = render(metrics={"dashboard": {"enabled": True}})
+    assert only("ConfigMap", default)["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_the_operators_pods_are_scraped_where_they_answer(objects: list[Manifest]) -> None:
+    workload = only("Deployment", objects)
+    pod = workload["spec"]["template"]
+    (port,) = [each for each in pod["spec"]["containers"][0]["ports"] if each["name"] == "metrics"]
+    assert port["containerPort"] == Settings().metrics_port
+    service = only("Service", objects)["spec"]
+    monitor = only("PodMonitor", objects, name=NAME)["spec"]
+    assert pod["metadata"]["labels"].items() >= service["selector"].items()
+    assert service["selector"] == monitor["selector"]["matchLabels"]
+    assert service["ports"][0]["targetPort"] == monitor["podMetricsEndpoints"][0]["port"]
+    # Without it Prometheus would call the namespace of a model `exported_namespace`.
+    assert monitor["podMetricsEndpoints"][0]["honorLabels"] is True
+
+
+def test_the_pods_of_servers_are_scraped_where_triton_answers() -> None:
+    def monitor(**values: Any) -> Manifest:
+        values["metrics"] = {"serverPodMonitor": {"enabled": True}}
+        return dict(only("PodMonitor", render(**values))["spec"])
+
+    made = build_deployment(
+        server("vision"), image="t", replicas=1, control_key="k", probe_model=None
+    )["spec"]["template"]
+    selector = monitor()["selector"]["matchLabels"]
+    assert made["metadata"]["labels"].items() >= selector.items()
+    (endpoint,) = monitor()["podMetricsEndpoints"]
+    assert endpoint["port"] in {each["name"] for each in made["spec"]["containers"][0]["ports"]}
+    label = re.sub(r"[^a-z]", "_", names.LABEL_SERVER)
+    assert endpoint["relabelings"] == [
+        {"sourceLabels": [f"__meta_kubernetes_pod_label_{label}"], "targetLabel": "server"}
+    ]
+    assert monitor()["namespaceSelector"] == {"any": True}
+    assert monitor(watchNamespaces=["a"])["namespaceSelector"] == {"matchNames": ["a"]}
+
+
+# ---- alerts -------------------------------------------------------------------------------
+
+
+def test_alerts_and_dashboard_ask_for_what_there_is(
+    objects: list[Manifest], rules: Manifest
+) -> None:
+    known = sample_names()
+    asked = [*(each["expr"] for each in alerts(rules)), *queries(dashboard(objects))]
+    assert len(asked) > 30
+    for expression in asked:
+        used = set(re.findall(rf"{PREFIX}_\w+", expression))
+        assert used
+        assert used <= known, expression
+
+
+def test_the_dashboard_shows_every_metric_of_ours(objects: list[Manifest]) -> None:
+    text = "\n".join(queries(dashboard(objects)))
+    shown = {name for name in sample_names() if re.search(rf"{name}\b", text)}
+    families = {each.name for each in full_page().telemetry.registry.collect()}
+    missing = {
+        family
+        for family in families
+        if family.startswith(f"{PREFIX}_") and not any(name.startswith(family) for name in shown)
+    }
+    # What a spec allows at least, and the time to start, are on no panel.
+    assert missing == {
+        f"{PREFIX}_autoscaling_min_replicas",
+        f"{PREFIX}_autoscaling_startup_seconds",
+        f"{PREFIX}_server_replicas",
+    }
+
+
+def test_panels_lie_side_by_side(objects: list[Manifest]) -> None:
+    panels = dashboard(objects)["panels"]
+    assert len({each["id"] for each in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+
+
+def test_every_alert_leads_to_its_section(rules: Manifest) -> None:
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
+    sections = re.findall(r"^### (Triton\w+)$", page, re.M)
+    assert sections == [each["alert"] for each in alerts(rules)]
+    for each in alerts(rules):
+        assert each["annotations"]["runbook"] == (
+            f"docs/troubleshooting.md#{each['alert'].lower()}"
+        )
+        assert each["labels"]["severity"] in ("warning", "critical")
+
+
+def test_what_a_user_has_to_mend_is_no_failure_of_the_operator(rules: Manifest) -> None:
+    (rule,) = [each for each in alerts(rules) if each["alert"] == "TritonOperatorPassesFail"]
+    left_out = re.search(r'reason!~"([\w|]+)"', rule["expr"])
+    assert left_out is not None
+
+    def reasons(kind: type[InvalidSpecError]) -> Iterator[str]:
+        yield kind.reason
+        for each in kind.__subclasses__():
+            yield from reasons(each)
+
+    assert sorted(set(reasons(InvalidSpecError))) == left_out[1].split("|")
+
+
+def test_the_alert_of_an_operator_that_is_gone_means_this_one(rules: Manifest) -> None:
+    (rule,) = [each for each in alerts(rules) if each["alert"] == "TritonOperatorDown"]
+    assert f'namespace="{NAMESPACE}"' in rule["expr"]
+
+
+def test_prometheus_understands_the_rules_and_alerts_when_it_should(
+    rules: Manifest, tmp_path: Path
+) -> None:
+    (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "test.yaml").write_text(TESTS.read_text())
+    checked = run_program("promtool", "check", "rules", "--lint=all", tmp_path / "alerts.yaml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tested = run_program("promtool", "test", "rules", tmp_path / "test.yaml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_every_alert_is_tested(rules: Manifest) -> None:
+    tests = yaml.safe_load(TESTS.read_text())["tests"]
+    told = {
+        (case["alertname"], bool(case.get("exp_alerts")))
+        for test in tests
+        for case in test["alert_rule_test"]
+    }
+    assert told == {(each["alert"], fires) for each in alerts(rules) for fires in (True, False)}
+
+
+def test_prometheus_understands_the_queries_of_the_dashboard(
+    objects: list[Manifest], tmp_path: Path
+) -> None:
+    """Each as a rule: promtool has no check of its own for single queries."""
+    asked = [
+        each.replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$server", ".*")
+        for each in queries(dashboard(objects))
+    ]
+    recorded = [{"record": f"query:{n}", "expr": each} for n, each in enumerate(asked)]
+    path = tmp_path / "queries.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]}))
+    checked = run_program("promtool", "check", "rules", path)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"{len(asked)} rules found" in checked.stdout
+
+
+def test_prometheus_has_nothing_to_complain_about_the_page() -> None:
+    page = full_page()
+    ours = "".join(
+        line
+        for line in page.text().splitlines(keepends=True)
+        if re.match(rf"(# (HELP|TYPE) )?{PREFIX}_", line)
+    )
+    linted = run_program("promtool", "check", "metrics", text=ours)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
