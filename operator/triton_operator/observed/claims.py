@@ -1,0 +1,27 @@
+"""Claims, as they were asked for."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from triton_operator.observed.body import Body
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A PersistentVolumeClaim, as it was asked for."""
+
+    name: str
+    access_modes: frozenset[str] = frozenset()
+    requested: str = "0"
+    """Quantity of storage."""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a claim."""
+        spec = body.get("spec") or {}
+        requests = (spec.get("resources") or {}).get("requests") or {}
+        return cls(
+            name=body["metadata"]["name"],
+            access_modes=frozenset(spec.get("accessModes") or ()),
+            requested=str(requests.get("storage", "0")),
+        )

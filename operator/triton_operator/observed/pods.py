@@ -1,0 +1,142 @@
+"""Pods of servers and of their sync Jobs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from triton_operator import names
+from triton_operator.observed.body import Body, parse_time, reason_and_message
+from triton_operator.repository.manifest import LINKS
+
+COMPONENT_SERVER = "server"
+COMPONENT_SYNC = "sync"
+
+_SAID_LENGTH = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of a server or of one of its sync Jobs."""
+
+    name: str
+    uid: str = ""
+    ip: str = ""
+    node: str = ""
+    component: str = COMPONENT_SERVER
+    job: str = ""
+    revision: str = ""
+    """The revision of the pod template that it was made from."""
+    repository: str = LINKS
+    """The revision of the repository that it serves; LINKS for whatever is loaded into it."""
+    ready: bool = False
+    running: bool = False
+    terminating: bool = False
+    restarts: int = 0
+    started_at: str = ""
+    """When the current container started, as the kubelet wrote it."""
+    created_at: datetime | None = None
+    ready_since: datetime | None = None
+    """When it became ready; None while it is not."""
+    unschedulable: str = ""
+    """The scheduler's message while it finds no node."""
+    unschedulable_since: datetime | None = None
+    waiting: str = ""
+    """``Reason: message`` of a container that cannot start."""
+    crash: str = ""
+    """How the container ended before it was started again; empty if it never failed."""
+    crashed_at: datetime | None = None
+    finished: bool = False
+    exit_code: int | None = None
+    exit_reason: str = ""
+    """Why its container, or the whole pod, ended: ``OOMKilled``, ``Evicted: …``."""
+    termination_message: str = ""
+    memory_limit: str = ""
+    """Of our container, as a Kubernetes quantity."""
+    deletion_cost: str = "0"
+    """Pods with the lowest number go first when there are to be fewer."""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read a pod."""
+        meta, status = body["metadata"], body.get("status") or {}
+        labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        component = labels.get(names.LABEL_COMPONENT, "")
+        readiness = conditions.get("Ready", {})
+        ready = readiness.get("status") == "True"
+        # Others may have put containers of theirs beside ours.
+        container: Mapping[str, Any] = next(
+            (
+                found
+                for found in status.get("containerStatuses") or ()
+                if found.get("name") in (names.CONTAINER_TRITON, names.CONTAINER_SYNC)
+            ),
+            {},
+        )
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        ended = state.get("terminated") or {}
+        spec = (body.get("spec") or {}).get("containers") or ()
+        limits: Mapping[str, Any] = next(
+            (
+                (each.get("resources") or {}).get("limits") or {}
+                for each in spec
+                if each.get("name") == container.get("name")
+            ),
+            {},
+        )
+        last = ended or (container.get("lastState") or {}).get("terminated") or {}
+        crashed = component == COMPONENT_SERVER and last.get("exitCode", 0) != 0
+        scheduled = conditions.get("PodScheduled", {})
+        refused = scheduled.get("status") == "False"
+        return cls(
+            name=meta["name"],
+            uid=meta.get("uid", ""),
+            ip=status.get("podIP", ""),
+            node=(body.get("spec") or {}).get("nodeName", ""),
+            component=component,
+            job=labels.get("batch.kubernetes.io/job-name", ""),
+            revision=annotations.get(names.ANNOTATION_REVISION, ""),
+            repository=annotations.get(names.ANNOTATION_REPOSITORY, LINKS),
+            ready=ready,
+            running="running" in state,
+            terminating="deletionTimestamp" in meta,
+            restarts=container.get("restartCount", 0),
+            started_at=(state.get("running") or {}).get("startedAt", ""),
+            created_at=parse_time(meta.get("creationTimestamp")),
+            ready_since=parse_time(readiness.get("lastTransitionTime")) if ready else None,
+            unschedulable=scheduled.get("message", "unschedulable") if refused else "",
+            unschedulable_since=parse_time(scheduled.get("lastTransitionTime"))
+            if refused
+            else None,
+            waiting=reason_and_message(waiting) if waiting else "",
+            crash=_crash(last) if crashed else "",
+            crashed_at=parse_time(last.get("finishedAt")) if crashed else None,
+            finished=status.get("phase") in ("Succeeded", "Failed"),
+            exit_code=ended.get("exitCode"),
+            exit_reason=reason_and_message(status) or ended.get("reason", ""),
+            termination_message=ended.get("message", ""),
+            memory_limit=str(limits.get("memory", "")),
+            deletion_cost=annotations.get(names.ANNOTATION_DELETION_COST, "0"),
+        )
+
+    @property
+    def is_crashing(self) -> bool:
+        """Whether the server failed and has not come up since."""
+        return bool(self.crash) and not self.ready and not self.terminating and not self.finished
+
+    @property
+    def is_crash_looping(self) -> bool:
+        """Whether the server failed more than once, and has not come up since.
+
+        The kubelet restarts it at once after the first failure, and waits after the next ones.
+        """
+        waits = self.waiting.startswith("CrashLoopBackOff")
+        return self.is_crashing and self.restarts + waits > 1
+
+
+def _crash(ended: Mapping[str, Any]) -> str:
+    reason, code = ended.get("reason", "Error"), ended["exitCode"]
+    said = " ".join(str(ended.get("message", "")).split())[-_SAID_LENGTH:]
+    return f"{reason}, exit code {code}" + (f", last words: …{said}" if said else "")

@@ -1,0 +1,95 @@
+"""What runs a server's pods, and who else sets their number."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from triton_operator import names
+from triton_operator.observed.body import Body, reason_and_message
+from triton_operator.repository.manifest import LINKS
+
+AUTOSCALER = "HorizontalPodAutoscaler"
+"""The kind of Kubernetes' own autoscalers, which KEDA makes, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The Deployment of a server, as its controller reports it."""
+
+    exists: bool = False
+    observed: bool = False
+    """The controller has seen the latest spec."""
+    desired: int = 0
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+    stalled: str = ""
+    """The controller's message once the progress deadline is over."""
+    refused: str = ""
+    """Why the controller could not make pods (quota, admission)."""
+    repository: str = LINKS
+    """What new pods serve: a revision of the repository, or LINKS."""
+    repositories: frozenset[str] = frozenset({LINKS})
+    """What pods of this or of older templates may start from, as the operator wrote it."""
+
+    @classmethod
+    def parse(cls, body: Body | None) -> Self:
+        """Read a Deployment; ``None`` is one that does not exist."""
+        if body is None:
+            return cls()
+        spec, status = body.get("spec") or {}, body.get("status") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure")
+        generation = body["metadata"].get("generation", 0)
+        template = (spec.get("template") or {}).get("metadata") or {}
+        repository = (template.get("annotations") or {}).get(names.ANNOTATION_REPOSITORY, LINKS)
+        listed = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_REPOSITORIES, "")
+        return cls(
+            exists=True,
+            observed=status.get("observedGeneration", 0) >= generation,
+            desired=spec.get("replicas", 1),
+            replicas=status.get("replicas", 0),
+            updated=status.get("updatedReplicas", 0),
+            ready=status.get("readyReplicas", 0),
+            repository=repository,
+            repositories=frozenset({repository, *filter(None, listed.split(","))}),
+            stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
+            refused=reason_and_message(failure) if failure else "",
+        )
+
+    @property
+    def rolling_out(self) -> bool:
+        """Whether there are pods of an older template."""
+        return self.updated < self.replicas
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pods are of the latest template, and ready."""
+        return self.observed and self.updated == self.replicas == self.ready == self.desired
+
+
+@dataclass(frozen=True, slots=True)
+class Autoscaler:
+    """Somebody's HorizontalPodAutoscaler."""
+
+    name: str
+    server: str = ""
+    """The server that it is pointed at, directly or by its Deployment; empty for anything else."""
+    on_deployment: bool = False
+    maker: str = ""
+    """Kind and name of what made it, as KEDA's ``ScaledObject vision``."""
+
+    @classmethod
+    def parse(cls, body: Body) -> Self:
+        """Read an autoscaler."""
+        target = (body.get("spec") or {}).get("scaleTargetRef") or {}
+        group, kind = str(target.get("apiVersion", "")).partition("/")[0], target.get("kind")
+        deployment = (group, kind) == ("apps", "Deployment")
+        ours = deployment or (group, kind) == (names.GROUP, names.KIND_SERVER)
+        owners = body["metadata"].get("ownerReferences") or ()
+        return cls(
+            name=body["metadata"]["name"],
+            # A server's Deployment has its name.
+            server=target.get("name", "") if ours else "",
+            on_deployment=deployment,
+            maker=next((f"{o['kind']} {o['name']}" for o in owners if o.get("controller")), ""),
+        )
