@@ -39,6 +39,7 @@ from triton_operator.adapters.metrics import parse_metrics, parse_statistics  # 
 from triton_operator.adapters.mirror import Mirror  # noqa: E402
 from triton_operator.adapters.pod_http import PodHttp  # noqa: E402
 from triton_operator.adapters.scrape import TritonScraper  # noqa: E402
+from triton_operator.adapters.telemetry import PrometheusTelemetry  # noqa: E402
 from triton_operator.autoscaling.samples import PodSample  # noqa: E402
 from triton_operator.observed import Pod, ServedModel, ServedVersion  # noqa: E402
 from triton_operator.reconcile.scaler import Scaler  # noqa: E402
@@ -187,13 +188,15 @@ async def deciding(port: int, options: argparse.Namespace, models: int) -> Async
         mirror.put(body)
     # Reads come from the mirror: no request goes to an API server.
     async with PodHttp() as http, client.ApiClient() as nobody:
-        cluster = KubeCluster(KubeApi(nobody), mirror)
+        telemetry = PrometheusTelemetry()
+        cluster = KubeCluster(KubeApi(nobody), mirror, telemetry)
         scaler = Scaler(
             cluster,
             TritonScraper(http, http_port=port, metrics_port=port),
             Settings(),
             lambda: datetime.now(UTC),
             lambda _: None,
+            telemetry=telemetry,
         )
         served = {
             f"model-{n}": ServedModel((ServedVersion("2", "READY"),), "hash") for n in range(models)

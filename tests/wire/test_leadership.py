@@ -290,17 +290,23 @@ def start(
 ) -> Callable[[str], Awaitable[Operator]]:
     _, url = server
 
-    async def connect(fence: Callable[[], None] = lambda: None) -> KubeApi:
+    async def connect(
+        telemetry: PrometheusTelemetry, *, fence: Callable[[], None] = lambda: None
+    ) -> KubeApi:
         settings = client.Configuration(host=url)
         settings.trace_configs = [fenced(fence)]
-        return KubeApi(client.ApiClient(settings))
+        return KubeApi(client.ApiClient(settings), telemetry)
 
     def end(reason: str) -> NoReturn:
         raise Ended(reason)
 
     async def begin(identity: str) -> Operator:
         settings = Settings(
-            identity=identity, lease_namespace="team", lease_seconds=3, probe_port=free_port()
+            identity=identity,
+            lease_namespace="team",
+            lease_seconds=3,
+            probe_port=free_port(),
+            metrics_port=0,
         )
         return await Operator.start(settings, end)
 

@@ -193,6 +193,7 @@ async def start(api: ApiServer, tmp_path: Path) -> AsyncIterator[Start]:
         ours = {
             "IDENTITY": name,
             "PROBE_PORT": str(port),
+            "METRICS_PORT": "0",
             "LEASE_NAMESPACE": "team",
             "LEASE_SECONDS": str(LEASE_SECONDS),
         }

@@ -160,7 +160,8 @@ async def test_what_was_told_before_a_read_that_failed_is_read_with_the_next(
 
     cluster = Logs(world)
     settings = Settings(server_image="a", sync_image="b")
-    syncer = Syncer(cluster, Claims(cluster, lambda: world.now), settings, lambda: world.now)
+    claims = Claims(cluster, lambda: world.now)
+    syncer = Syncer(cluster, claims, settings, lambda: world.now, PrometheusTelemetry())
     sync, found = SyncPlan(SyncState.RUNNING, log=RUNNING), []
     for event in (Event("waiting", models=("a", "b")), None, Event("settled", models=("b",))):
         world.copying = [event] if event else []
