@@ -17,6 +17,7 @@ from triton_operator import names
 from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KubeApi, fenced
 from triton_operator.adapters.leases import KubeLeases
+from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import ClusterError, NotLeadingError
 from triton_operator.handlers import operator as operator_module
