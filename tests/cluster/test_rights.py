@@ -113,6 +113,10 @@ def live_through_everything(world: World) -> None:
 
     elastic = {"replicas": None, "autoscaling": BOUNDS}
     world.patch("TritonServer", "elastic", elastic)
+    # Only the log tells which model it was that kept a pod of a revision from coming up.
+    world.apply(
+        server("fixed", modelUpdates="Rollout"), model("never", version(1, fails("no")), on="fixed")
+    )
     world.patch("TritonServer", "pool", {"service": {"headless": False}})
     world.patch("TritonModel", "moves", {"server": None, "serverRef": {"name": "pool"}})
     world.apply(model("broken", version(1, fails("no")), on="pool"))
@@ -131,6 +135,12 @@ def live_through_everything(world: World) -> None:
     world.delete("TritonServer", "guest")
     world.wait_gone("TritonServer", "guest", seconds=60)
     world.wait_pods("elastic", 1, seconds=90)
+    wait_for(
+        "the log tells why a pod does not come up",
+        lambda: (world.status("TritonModel", "never") or {}).get("lastFailure"),
+        90,
+        seen=lambda: world.status("TritonModel", "never"),
+    )
 
 
 def jobs(world: World, server: str) -> list[str]:
