@@ -15,6 +15,7 @@ import json
 import math
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -251,6 +252,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=_ROOT / "build" / "bench-cluster-day")
     parser.add_argument("--plot", type=Path, help="draw this record again, without a cluster")
     options = parser.parse_args()
+    # Whoever ends it early leaves nothing behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.out.mkdir(parents=True, exist_ok=True)
     if options.plot is not None:
         record = json.loads(options.plot.read_text())

@@ -49,11 +49,11 @@ class OpenLoad:
     stages: Sequence[Stage]
     value: float
     """What is sent."""
-    _folder: Path = field(init=False)
+    _kept: "tempfile.TemporaryDirectory[str]" = field(init=False)
     _process: "subprocess.Popen[str]" = field(init=False)
 
     def __enter__(self) -> "OpenLoad":
-        self._folder = Path(tempfile.mkdtemp(prefix="perf-analyzer-"))
+        self._kept = tempfile.TemporaryDirectory(prefix="perf-analyzer-")
         intervals = [each for stage in self.stages for each in stage.intervals()]
         times, data = self._folder / "intervals", self._folder / "data.json"
         times.write_text("".join(f"{each}\n" for each in intervals))
@@ -77,6 +77,11 @@ class OpenLoad:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+        self._kept.cleanup()
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._kept.name)
 
     @property
     def _record(self) -> Path:
