@@ -12,10 +12,12 @@ from triton_operator.autoscaling.model_need import (
     ModelNeed,
     assess_need,
 )
-from triton_operator.autoscaling.rehearsal import NO_TRAIL, Trail, begin_rehearsal
+from triton_operator.autoscaling.rehearsal import begin_rehearsal
 from triton_operator.autoscaling.samples import ModelShape, PodSample
 from triton_operator.autoscaling.sharing import EVERYWHERE
 from triton_operator.autoscaling.signals import measure
+from triton_operator.autoscaling.surge import KEEP_SECONDS
+from triton_operator.autoscaling.trail import NO_TRAIL, Trail
 
 FORGET_SAMPLES_SECONDS = 60.0
 """A pod that has not answered for so long begins anew."""
@@ -63,8 +65,8 @@ class Memory:
 
     samples: Mapping[str, PodSample] = field(default_factory=dict)
     models: Mapping[str, ModelMemory] = field(default_factory=dict)
-    surges: Trail = NO_TRAIL
-    """Need for backlogs and stuck pods, for scaleDown's window."""
+    surges: Trail[int] = NO_TRAIL
+    """Need for backlogs and stuck pods, for as long as it is kept."""
     changes: tuple[tuple[float, int], ...] = ()
     """When pods were added or taken away, and how many."""
     began: float | None = None
@@ -119,7 +121,7 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
     memory = Memory(
         samples=latest,
         models=models,
-        surges=memory.surges.grow(at, surge, down.stabilization_window_seconds),
+        surges=memory.surges.grow(at, surge, min(KEEP_SECONDS, down.stabilization_window_seconds)),
         changes=tuple(change for change in memory.changes if at - change[0] <= _LONGEST_PERIOD),
         began=began,
     )
@@ -167,6 +169,7 @@ def _assess(
         patience=spec.scale_up.stabilization_window_seconds,
         least=spec.min_replicas,
         most=spec.max_replicas if pool.most is None else min(spec.max_replicas, pool.most),
+        stay=(1 - spec.scale_down.max_percent / 100) ** (1 / spec.scale_down.period_seconds),
     )
     needs: list[ModelNeed] = []
     models = {model: each for model, each in memory.models.items() if model in seen.shapes}

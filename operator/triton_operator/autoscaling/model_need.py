@@ -9,17 +9,17 @@ from triton_operator.autoscaling.capacity import (
     fit_batches,
 )
 from triton_operator.autoscaling.rehearsal import (
-    NO_TRAIL,
     Rehearsal,
     Rule,
     Tick,
-    Trail,
     choose_rule,
     keep_rule,
     rehearse,
 )
 from triton_operator.autoscaling.samples import Batches, ModelShape
 from triton_operator.autoscaling.signals import Signals
+from triton_operator.autoscaling.surge import Surge, size_for_surge
+from triton_operator.autoscaling.trail import NO_TRAIL, Trail
 
 ARRIVAL_SECONDS = 15.0
 """Arrivals are averaged over so long."""
@@ -32,10 +32,6 @@ STEADY_VARIABILITY = 0.5
 """Random arrivals, constant service times."""
 PRIOR_REQUESTS = 500.0
 """Requests that the assumed variability counts for."""
-FULL_LOAD = 0.95
-"""Load of the pods that drain a backlog."""
-SHORTEST_DRAIN = 60.0
-"""A backlog is to be gone in a start-up time, or in so many seconds if that is longer."""
 SHORTEST_STALL = 10.0
 UNKNOWN_STALL = 30.0
 """How long nothing may be finished before a pod is stuck: 5 service times, and at least that."""
@@ -47,10 +43,12 @@ class ModelMemory:
     """What is known of one model."""
 
     rehearsal: Rehearsal
-    arrivals: Trail = NO_TRAIL
-    loads: Trail = NO_TRAIL
-    drains: Trail = NO_TRAIL
-    """Load, and load with what waits, for as long as scaleUp's window."""
+    arrivals: Trail[float] = NO_TRAIL
+    loads: Trail[float] = NO_TRAIL
+    surges: Trail[float] = NO_TRAIL
+    """Load, and pods for it and what waits, for as long as scaleUp's window."""
+    ordered: Trail[float] = NO_TRAIL
+    """Pods that were asked for, for as long as a pod takes to start."""
     busy: float = 0.0
     executed: float = 0.0
     """Busy seconds and executed requests, both fading; their ratio is the service time."""
@@ -82,9 +80,9 @@ class ModelNeed:
     kept: float = 0.0
     """The largest load within the rule's window."""
     steady: int = 0
-    """Pods for that load at the rule's level."""
+    """Pods for that load at the rule's level, or the rule's floor."""
     surge: int = 0
-    """Pods that also drain what waits, and replace stuck ones."""
+    """Pods that also drain what will wait when they are ready, and replace stuck ones."""
     stuck: int = 0
 
     @property
@@ -108,6 +106,8 @@ class Circumstances:
     """For how long more pods must have been needed."""
     least: int
     most: int
+    stay: float
+    """Share of the pods that must be left after a second of taking pods away."""
 
 
 def assess_need(
@@ -131,28 +131,42 @@ def assess_need(
         return ModelNeed(model, signals, None, surge=1 + stuck, stuck=stuck), memory
     largest = max((each.size for each in memory.batches if each.executions >= 1), default=1)
     capacity = assess_capacity(service, fit_batches(memory.batches), largest, shape, around.target)
-    backlog = 0.0 if around.starting else signals.pending * capacity.service
     load = pace * capacity.service
     now = max(load, _surely(signals) * missing * capacity.service)
-    drain = now + backlog / max(SHORTEST_DRAIN, around.startup)
+    waiting = signals.pending * capacity.service
+    pods = around.ready + around.starting
+    ordered = memory.ordered.grow(
+        around.at - signals.seconds, pods, around.startup + 2 * signals.seconds
+    )
+    surge = float(
+        size_for_surge(
+            Surge(around.at, now, around.startup, capacity.target, waiting, around.ready, ordered)
+        )
+    )
     memory = replace(
         memory,
         loads=memory.loads.grow(around.at, load, around.patience),
-        drains=memory.drains.grow(around.at, drain, around.patience),
+        surges=memory.surges.grow(around.at, surge, around.patience),
+        ordered=ordered,
     )
-    load, drain = min(memory.loads.values), min(memory.drains.values)
+    load, surge = min(memory.loads.values), min(memory.surges.values)
     memory, variability = _calibrate(memory, signals, capacity)
+    arrivals = signals.arrivals * missing
+    if around.patience > 0:
+        arrivals = min(arrivals, load / capacity.service)  # shorter bursts do not count
     tick = Tick(
         around.at,
         signals.seconds,
-        signals.arrivals * missing,
+        arrivals,
         load,
+        max(load, min(now, surge)),
         around.startup,
         around.least,
         around.most,
+        around.stay,
     )
     lived = rehearse(memory.rehearsal, tick, capacity, variability)
-    waits = signals.pending * capacity.service > capacity.target * around.ready
+    waits = waiting > capacity.target * around.ready
     rehearsal, rule = (keep_rule(lived) if waits else None) or choose_rule(
         lived, around.tail, capacity, variability
     )
@@ -165,8 +179,8 @@ def assess_need(
         variability=variability,
         rule=rule,
         kept=rehearsal.kept,
-        steady=ceil(rehearsal.kept / rule.level - _EPSILON),
-        surge=ceil(drain / FULL_LOAD - _EPSILON) + stuck,
+        steady=ceil(max(rehearsal.kept / rule.level, rule.floor) - _EPSILON),
+        surge=ceil(surge - _EPSILON) + stuck,
         stuck=stuck,
     )
     return need, replace(memory, rehearsal=rehearsal)
@@ -219,8 +233,11 @@ def _calibrate(
     fade = exp(-signals.seconds / VARIABILITY_SECONDS)
     load = signals.completions * capacity.service / signals.pods if signals.pods else 0.0
     waited, expected = memory.waited * fade, memory.expected * fade
-    # A full pod's queue tells of the overload, not of the randomness.
-    if 0.1 < load < 0.8 and signals.pending <= 2 * signals.pods:  # noqa: PLR2004
+    # A full pod's queue tells of the overload, not of the randomness; so do those who left it.
+    overload = (
+        signals.pending > 2 * signals.pods or signals.waited > signals.finished * capacity.target
+    )
+    if 0.1 < load < 0.8 and not overload:  # noqa: PLR2004
         waited += max(0.0, signals.waited - signals.finished * capacity.behind)
         expected += signals.finished * capacity.service * load / (1 - load)
     prior = PRIOR_REQUESTS * capacity.service

@@ -1,50 +1,49 @@
 """Which headroom the load calls for: every rule replayed on what arrived, the cheapest kept.
 
-A rule sizes the pool for ``load/level`` pods and keeps for ``window`` seconds what was needed
-once. What each rule would have done is simulated along with the real pool, as a fluid queue: its
-pods are ready only after the measured start-up time, and what they cannot take waits. So bursts,
-steps and surges, which no formula of a steady queue knows, have their price in requests that wait
-too long.
+A rule sizes the pool for ``load/level`` pods, keeps for ``window`` seconds what was needed once,
+and never has fewer than ``floor`` pods. What each rule would have done is simulated along with the
+real pool, as a fluid queue: its pods are ready only after the measured start-up time, what they
+cannot take waits, and a surge is answered as the real pool answers it. So bursts, steps and
+surges, which no formula of a steady queue knows, have their price in requests that wait too long.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import exp, log
 
+import numpy as np
+from numpy.typing import NDArray
+
 from triton_operator.autoscaling.capacity import Capacity, highest_load, late_share
+from triton_operator.autoscaling.surge import KEEP_SECONDS, Surge, size_for_surge
+from triton_operator.autoscaling.trail import NO_TRAIL, Trail
 
 LEVELS = (0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25, 0.18)
 """Loads of 0 to 1 that are tried, falling."""
+FLOORS = tuple(2 ** (half / 2) for half in range(2, 21))
+"""Least numbers of pods that are tried, 2 to 1024."""
 MEMORY_SECONDS = 4 * 3600.0
 """An hour ago counts e^(-1/4) of now."""
-PRIOR_SECONDS = 3600.0
+PRIOR_SECONDS = 600.0
 """How much load the formula of the steady queue stands for, until there is a record."""
 NO_BETTER = 1.1
 """Where no rule keeps the tail, the cheapest that comes within this factor of the best."""
 WORTH_A_CHANGE = 0.95
+FLOOR_TAX = 1.1
+"""A floor must be cheaper by this factor: it is fitted to surges that need not return."""
 _SMALLEST = 1e-9
+
+Record = NDArray[np.float64]
+"""A number for every habit and level."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
-    """A quantity over time, oldest first."""
+class Habit:
+    """What a rule keeps besides its headroom."""
 
-    times: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-
-    def grow(self, at: float, value: float, keep: float) -> "Trail":
-        """Add a value, and forget what is older than ``keep`` seconds."""
-        first = bisect_left(self.times, at - keep)
-        return Trail((*self.times[first:], at), (*self.values[first:], value))
-
-    def since(self, at: float) -> tuple[float, ...]:
-        """Return the values from ``at`` on."""
-        return self.values[bisect_left(self.times, at) :]
-
-
-NO_TRAIL = Trail()
+    window: float
+    """Seconds that the largest need is kept for."""
+    floor: float = 0.0
+    """Pods that there are at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,51 +54,46 @@ class Rule:
     """Busy share of the pods that is planned for, 0 to 1."""
     window: float
     """Seconds that the largest need is kept for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One window of the rehearsal: what it kept, and how each level fared with it."""
-
-    seconds: float
-    kept: Trail
-    """Largest load within the window, for as long as a pod takes to start."""
-    backlog: tuple[float, ...] = (0.0,) * len(LEVELS)
-    """Requests that wait, at each level."""
-    late: tuple[float, ...] = (0.0,) * len(LEVELS)
-    """Requests that waited too long."""
-    pods: tuple[float, ...] = (0.0,) * len(LEVELS)
-    """Pods times seconds."""
+    floor: float = 0.0
+    """Pods that there are at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
     """All rules on the load of one model. Loads are in pods that are busy all the time."""
 
-    windows: tuple[Window, ...]
-    chosen: int = 0
-    """Index of the window that is in use."""
-    level: float | None = None
-    """The level that is in use; None before the first choice."""
-    loads: Trail = NO_TRAIL
+    habits: tuple[Habit, ...]
+    orders: Trail[Record] = NO_TRAIL
+    """Pods that each rule asked for, for as long as a pod takes to start."""
+    surges: Trail[Record] = NO_TRAIL
+    backlog: Record | float = 0.0
+    """Requests that wait with each rule."""
+    late: Record | float = 0.0
+    """Requests that waited too long."""
+    pods: Record | float = 0.0
+    """Pods times seconds."""
+    loads: Trail[float] = NO_TRAIL
     requests: float = 0.0
     seconds: float = 0.0
-
-    @property
-    def window(self) -> Window:
-        """The window that is in use."""
-        return self.windows[self.chosen]
+    """What the record is of, both fading."""
+    chosen: int = 0
+    """Index of the habit that is in use."""
+    level: float | None = None
+    """The level in use, None before the first choice."""
 
     @property
     def kept(self) -> float:
         """The largest load within the window in use."""
-        return self.window.kept.values[-1] if self.window.kept.values else 0.0
+        if not self.loads.times:
+            return 0.0
+        return max(self.loads.since(self.loads.times[-1] - self.habits[self.chosen].window))
 
 
 def begin_rehearsal(shortest: float, longest: float) -> Rehearsal:
     """Return a rehearsal that has seen nothing; windows of 1, 3 and 12 times the shortest."""
-    lengths = {min(shortest * factor, max(longest, shortest)) for factor in (1, 3, 12)}
-    return Rehearsal(tuple(Window(each, Trail()) for each in sorted(lengths)))
+    lengths = sorted({min(shortest * factor, max(longest, shortest)) for factor in (1, 3, 12)})
+    windows = tuple(Habit(each) for each in lengths)
+    return Rehearsal((*windows, *(Habit(lengths[0], floor) for floor in FLOORS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,67 +106,74 @@ class Tick:
     """Requests per second."""
     load: float
     """Pods that the arrivals keep busy, averaged over some seconds."""
+    now: float
+    """The same, or more if the arrivals of this tick are more than chance explains."""
     startup: float
     """Seconds that a pod takes to become ready."""
     least: int
     most: int
     """Bounds of the number of pods."""
+    stay: float = 0.0
+    """Share of the pods that must be left after a second of taking pods away."""
 
 
 def rehearse(rehearsal: Rehearsal, tick: Tick, capacity: Capacity, variability: float) -> Rehearsal:
     """Let every rule live through the tick."""
-    keep = max(window.seconds for window in rehearsal.windows)
-    loads = rehearsal.loads.grow(tick.at, tick.load, keep)
+    longest = max(habit.window for habit in rehearsal.habits)
+    loads = rehearsal.loads.grow(tick.at, tick.load, longest)
+    wanted = np.clip(_calm(rehearsal.habits, loads, tick.at), tick.least, tick.most)
+    orders = rehearsal.orders
+    if not orders.times:
+        orders = orders.grow(tick.at - tick.seconds, wanted, 0.0)
+    # A pod is ready a start-up time after it was asked for, if it was wanted ever since.
+    ready = np.min(orders.valid_since(tick.at - tick.startup).values, axis=0)
+    # Parts of pods: to round up would make a level seem better than it is.
+    requests = tick.arrivals * tick.seconds
+    rate = ready / capacity.service
+    backlog = np.maximum(0.0, rehearsal.backlog + requests - rate * tick.seconds)
+    share = _late(
+        tick.arrivals / rate, rehearsal.backlog / rate, backlog / rate, capacity, variability
+    )
+    waiting = backlog * capacity.service
+    surge = Surge(tick.at, tick.now, tick.startup, capacity.target, waiting, ready, orders)
+    surges = rehearsal.surges.grow(tick.at, size_for_surge(surge), KEEP_SECONDS)
+    wanted = np.maximum(wanted, np.max(surges.values, axis=0))
+    wanted = np.maximum(wanted, orders.values[-1] * tick.stay**tick.seconds)
+    wanted = np.clip(wanted, tick.least, tick.most)
     fade = exp(-tick.seconds / MEMORY_SECONDS)
     return replace(
         rehearsal,
-        windows=tuple(
-            _live(window, max(loads.since(tick.at - window.seconds)), tick, capacity, variability)
-            for window in rehearsal.windows
-        ),
+        orders=orders.grow(tick.at, wanted, tick.startup + 2 * tick.seconds),
+        surges=surges,
+        backlog=backlog,
+        late=rehearsal.late * fade + requests * share,
+        pods=rehearsal.pods * fade + wanted * tick.seconds,
         loads=loads,
-        requests=rehearsal.requests * fade + tick.arrivals * tick.seconds,
+        requests=rehearsal.requests * fade + requests,
         seconds=rehearsal.seconds * fade + tick.seconds,
     )
 
 
-def _live(
-    window: Window, largest: float, tick: Tick, capacity: Capacity, variability: float
-) -> Window:
-    kept = window.kept.grow(tick.at, largest, tick.startup + 2 * tick.seconds)
-    # A pod is ready a start-up time after it was asked for, if it was wanted ever since.
-    first = max(0, bisect_right(kept.times, tick.at - tick.startup) - 1)
-    ready = min(kept.values[first:])
-    fade = exp(-tick.seconds / MEMORY_SECONDS)
-    requests = tick.arrivals * tick.seconds
-    demand = tick.arrivals * capacity.service
-    backlog, late, pods = [], [], []
-    for index, level in enumerate(LEVELS):
-        # Parts of pods: to round up would make a level seem better than it is.
-        size = min(max(ready / level, tick.least), tick.most)
-        rate = size / capacity.service
-        before = window.backlog[index]
-        after = max(0.0, before + requests - rate * tick.seconds)
-        share = _late(demand / size, before / rate, after / rate, capacity, variability)
-        backlog.append(after)
-        late.append(window.late[index] * fade + requests * share)
-        wanted = min(max(largest / level, tick.least), tick.most)
-        pods.append(window.pods[index] * fade + wanted * tick.seconds)
-    return Window(window.seconds, kept, tuple(backlog), tuple(late), tuple(pods))
+def _calm(habits: tuple[Habit, ...], loads: Trail[float], at: float) -> Record:
+    """Return the pods of every rule without a surge."""
+    largest = {window: max(loads.since(at - window)) for window in {h.window for h in habits}}
+    kept = np.array([[largest[habit.window]] for habit in habits])
+    floors = np.array([[habit.floor] for habit in habits])
+    pods: Record = np.maximum(kept / np.array(LEVELS), floors)
+    return pods
 
 
 def _late(
-    load: float, before: float, after: float, capacity: Capacity, variability: float
-) -> float:
+    load: Record, before: Record, after: Record, capacity: Capacity, variability: float
+) -> Record:
     """Return the share of a tick's requests that wait too long behind a backlog in seconds."""
-    low, high = min(before, after), max(before, after)
-    if low >= capacity.target:
-        return 1.0
-    if high > capacity.target:
-        return (high - capacity.target) / (high - low)
-    load = min(load, 0.99)
-    left = (1.0 - load) * (capacity.target - high)
-    return load * exp(-left / (capacity.service * variability))
+    low, high = np.minimum(before, after), np.maximum(before, after)
+    load = np.minimum(load, 0.99)
+    left = (1.0 - load) * np.maximum(0.0, capacity.target - high)
+    steady = load * np.exp(-left / (capacity.service * variability))
+    part = (high - capacity.target) / np.maximum(high - low, _SMALLEST)
+    share = np.where(high > capacity.target, part, steady)
+    return np.where(low >= capacity.target, 1.0, share)
 
 
 def choose_rule(
@@ -186,20 +187,14 @@ def choose_rule(
         level = highest_load(tail, capacity, variability)
         return _use(rehearsal, rehearsal.chosen, level)
     prior = rehearsal.requests / rehearsal.seconds * PRIOR_SECONDS
-    steady = tuple(late_share(level, capacity, variability) for level in LEVELS)
-    shares = [
-        [
-            (late + prior * expected) / (rehearsal.requests + prior)
-            for late, expected in zip(window.late, steady, strict=True)
-        ]
-        for window in rehearsal.windows
-    ]
-    best = min(min(each) for each in shares)
+    steady = np.array([late_share(level, capacity, variability) for level in LEVELS])
+    shares = (rehearsal.late + prior * steady) / (rehearsal.requests + prior)
+    best = float(shares.min())
     goal = tail if best <= tail else best * NO_BETTER
     options = [
-        (cost, index, level)
-        for index, (window, share) in enumerate(zip(rehearsal.windows, shares, strict=True))
-        for cost, level in _cheapest(share, window.pods, goal)
+        (cost * (FLOOR_TAX if habit.floor else 1.0), index, level)
+        for index, habit in enumerate(rehearsal.habits)
+        for cost, level in _cheapest(shares[index], np.asarray(rehearsal.pods)[index], goal)
     ]
     cost, index, level = min(options)
     for option in options:
@@ -220,22 +215,19 @@ def keep_rule(rehearsal: Rehearsal) -> tuple[Rehearsal, Rule] | None:
 
 
 def _use(rehearsal: Rehearsal, index: int, level: float) -> tuple[Rehearsal, Rule]:
-    rule = Rule(level, rehearsal.windows[index].seconds)
+    habit = rehearsal.habits[index]
+    rule = Rule(level, habit.window, habit.floor)
     return replace(rehearsal, chosen=index, level=level), rule
 
 
-def _cheapest(
-    shares: list[float], pods: tuple[float, ...], goal: float
-) -> Iterator[tuple[float, float]]:
-    """Yield the cost and level at which the share meets the goal; nothing if none does."""
-    if shares[0] <= goal:
-        yield pods[0], LEVELS[0]
-        return
-    for above, below in pairwise(range(len(LEVELS))):
-        if shares[below] <= goal:
-            part = log(shares[above] / goal) / log(shares[above] / max(shares[below], _SMALLEST))
-            yield (
-                pods[above] + part * (pods[below] - pods[above]),
-                LEVELS[above] + part * (LEVELS[below] - LEVELS[above]),
-            )
-            return
+def _cheapest(shares: Record, pods: Record, goal: float) -> list[tuple[float, float]]:
+    """Return the cost and level at which the share meets the goal; nothing if none does."""
+    below = int(np.argmax(shares <= goal))
+    if shares[below] > goal:
+        return []
+    if below == 0:
+        return [(float(pods[0]), LEVELS[0])]
+    above = below - 1
+    part = log(shares[above] / goal) / log(shares[above] / max(shares[below], _SMALLEST))
+    cost = pods[above] + part * (pods[below] - pods[above])
+    return [(float(cost), float(LEVELS[above] + part * (LEVELS[below] - LEVELS[above])))]

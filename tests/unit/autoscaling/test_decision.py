@@ -52,6 +52,28 @@ def test_pods_that_are_starting_are_not_bought_twice() -> None:
     assert bought == len(plant.pods)
 
 
+def test_what_will_wait_when_pods_are_ready_is_ordered_for_at_once() -> None:
+    plant = settled(2, 0.6)
+
+    plant.run(60, 15)  # 6 pods for the load, and 60 s of what the others cannot do piles up
+    ordered = len(plant.pods)
+    plant.run(60, 45 + 60)
+
+    assert ordered > 6 / 0.75
+    assert max(pod.pending for pod in plant.pods[2:]) == 0
+    assert max(len(plant.pods), *(n for _, n in plant.changes)) <= 1.3 * ordered
+
+
+def test_pods_that_drained_a_backlog_leave_before_the_window_is_over() -> None:
+    plant = settled(2, 0.6)
+    plant.run(60, 60)
+    most = max(n for _, n in plant.changes)
+
+    plant.run(60, 240)
+
+    assert len(plant.pods) < most
+
+
 def test_what_has_piled_up_is_drained() -> None:
     plant = settled(2, 0.6)
     plant.run(60, 120)
@@ -223,8 +245,12 @@ def test_a_pool_beyond_its_maximum_comes_back_to_it() -> None:
 
 
 def test_the_reason_has_the_numbers_and_units() -> None:
-    decision = settled(4, 0.7).run(60, 30)
+    plant = settled(4, 0.7)
 
+    surge = plant.run(60, 30)
+    assert surge.reason.startswith("m: 60.0 requests/s keep 6.0 pods busy and 600 requests wait: ")
+
+    decision = plant.run(60, 600)
     assert decision.reason.startswith("m: 60.0 requests/s keep ")
     assert " % load keep the wait of 95 % of the requests below 500 ms" in decision.reason
 
