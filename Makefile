@@ -52,7 +52,7 @@ check: venv ## Check style, types, layers and generated files
 
 bench-autoscaling: venv ## Compare autoscaling policies (a minute; FULL=1: a day; TRACE=file: its load)
 	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	@$(PYTHON) -m pytest tests/bench_autoscaling/check_simulator.py --quiet
+	@$(PYTHON) -m pytest tests/bench_autoscaling/check_*.py --quiet
 	@nice -n 19 $(PYTHON) -m tests.bench_autoscaling $(if $(FULL),--full) $(if $(TRACE),--trace $(TRACE)) $(BENCH_ARGS)
 
 bench-cluster-day: venv cluster-up ## A day of load in 8 minutes on the cluster, with plots (DAY=step: a step)

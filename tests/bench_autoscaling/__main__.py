@@ -2,13 +2,20 @@
 
 import argparse
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
 from tests.bench_autoscaling.cost import measure_cost
+from tests.bench_autoscaling.frontier import describe_defeats
 from tests.bench_autoscaling.load import GENERATED, RECORDED, Counts, build_counts, read_counts
 from tests.bench_autoscaling.policies import OURS, POLICIES
-from tests.bench_autoscaling.report import build_table, dominating, plot_day, plot_frontiers
+from tests.bench_autoscaling.report import (
+    build_table,
+    plot_day,
+    plot_frontiers,
+    write_outcomes,
+)
 from tests.bench_autoscaling.simulator import Routing, Service
 from tests.bench_autoscaling.trial import Outcome, Scenario, run_trial
 
@@ -26,25 +33,31 @@ def main() -> None:
     everything: dict[str, dict[str, list[Outcome]]] = {}
     tables = [f"Command: `python -m tests.bench_autoscaling {' '.join(sys.argv[1:])}`\n"]
     began = perf_counter()
-    for scenario in scenarios:
-        outcomes: dict[str, list[Outcome]] = {name: [] for name in POLICIES}
-        for seed in seeds:
-            counts = _counts(arguments, scenario, seed)
-            for name, make in POLICIES.items():
-                outcomes[name].append(run_trial(make, scenario, counts, seed))
-        everything[scenario.name] = outcomes
-        tables.append(build_table(scenario.name, outcomes))
-        print(tables[-1], flush=True)
-        first = _counts(arguments, scenario, 1)
-        shown = {name: outcomes[name] for name in SHOWN}
-        file = out / f"{scenario.name.replace(', ', '-').replace(' ', '-')}.svg"
-        plot_day(file, first, scenario.service.capacity, shown)
+    with ProcessPoolExecutor() as pool:
+        for scenario in scenarios:
+            trials = {
+                name: [pool.submit(_run, arguments, scenario, name, seed) for seed in seeds]
+                for name in POLICIES
+            }
+            outcomes = {name: [each.result() for each in some] for name, some in trials.items()}
+            everything[scenario.name] = outcomes
+            tables.append(build_table(scenario.name, outcomes))
+            print(tables[-1], describe_defeats({scenario.name: outcomes}), sep="\n", flush=True)
+            write_outcomes(out / "outcomes.csv", everything)
+            first = _counts(arguments, scenario, 1)
+            shown = {name: outcomes[name] for name in SHOWN}
+            file = out / f"{scenario.name.replace(', ', '-').replace(' ', '-')}.svg"
+            plot_day(file, first, scenario.service.capacity, shown)
     plot_frontiers(out / "frontiers.svg", everything)
-    tables.append(_verdict(everything))
+    tables.append(describe_defeats(everything))
     tables.append(f"One decision for 1000 pods with 3 models: {1000 * measure_cost():.1f} ms.\n")
     (out / "tables.md").write_text("\n".join(tables), encoding="utf-8")
     print("\n".join(tables[-2:]))
     print(f"{perf_counter() - began:.0f} s; tables and plots are in {out}")
+
+
+def _run(arguments: argparse.Namespace, scenario: Scenario, policy: str, seed: int) -> Outcome:
+    return run_trial(POLICIES[policy], scenario, _counts(arguments, scenario, seed), seed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,8 +67,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="days, five seeds, every routing")
     parser.add_argument("--seeds", type=int, help="seeds of each load (1, with --full 5)")
     parser.add_argument("--hours", type=float, help="length of generated loads (1, --full 24)")
-    parser.add_argument("--load", choices=[*RECORDED, *GENERATED], help="only this load")
-    parser.add_argument("--routing", choices=[each.name.lower() for each in Routing])
+    parser.add_argument("--load", nargs="+", choices=[*RECORDED, *GENERATED], help="only these")
+    parser.add_argument("--routing", nargs="+", choices=[each.name.lower() for each in Routing])
     parser.add_argument("--startup", type=float, default=60.0, help="seconds until a pod is ready")
     parser.add_argument("--target", type=float, default=0.5, help="wait to keep, in seconds")
     parser.add_argument("--service", type=float, default=0.1, help="service time in seconds")
@@ -69,15 +82,13 @@ def _arguments() -> argparse.Namespace:
 
 def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
     if arguments.routing:
-        routings = [Routing[arguments.routing.upper()]]
+        routings = [Routing[each.upper()] for each in arguments.routing]
     elif arguments.full or arguments.trace:
         routings = list(Routing)
     else:
         routings = [Routing.RANDOM, Routing.LEAST_PENDING]
-    if arguments.trace:
-        loads = [arguments.trace.stem]
-    else:
-        loads = [arguments.load] if arguments.load else [*RECORDED, *GENERATED]
+    known = arguments.load or [*RECORDED, *GENERATED]
+    loads = [arguments.trace.stem] if arguments.trace else known
     common = {
         "startup": arguments.startup,
         "target": arguments.target,
@@ -94,23 +105,6 @@ def _counts(arguments: argparse.Namespace, scenario: Scenario, seed: int) -> Cou
     if arguments.trace:
         return read_counts(arguments.trace, seed, arguments.scale)
     return build_counts(scenario.load, seed, round(3600 * arguments.hours), scenario.factor)
-
-
-def _verdict(everything: dict[str, dict[str, list[Outcome]]]) -> str:
-    """Say where a baseline has both fewer requests over target and fewer pod-hours."""
-    beaten = [
-        f"- {scenario}: {policy} by {', '.join(found)}"
-        for scenario, outcomes in everything.items()
-        for policy in outcomes
-        if policy.startswith(OURS)
-        for found in (dominating(policy, outcomes),)
-        if found
-    ]
-    return "\n".join(
-        ["### Where a baseline has both fewer requests over target and fewer pod-hours", ""]
-        + (beaten or ["Nowhere."])
-        + [""]
-    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
 """Outcomes over seeds as a table and a plot."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 
+from tests.bench_autoscaling.frontier import (
+    Outcomes,
+    find_defeats,
+    find_frontier,
+    half_interval,
+)
 from tests.bench_autoscaling.policies import OURS, UNREAL
 from tests.bench_autoscaling.trial import Outcome
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-
-Outcomes = Mapping[str, Sequence[Outcome]]
-"""By policy, one for each seed."""
-# 97.5 % quantiles of Student's t by degrees of freedom, for the few seeds of a run.
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 
 def build_table(name: str, outcomes: Outcomes) -> str:
@@ -31,21 +33,15 @@ def build_table(name: str, outcomes: Outcomes) -> str:
             f"| {policy} | {_interval([100 * o.late for o in each], 3)}"
             f" | {_interval([o.pod_hours for o in each], 1)}"
             f" | {np.mean([o.turns for o in each]):.0f} | {_reaction(each)}"
-            f" | {', '.join(dominating(policy, outcomes)) if policy.startswith(OURS) else ''} |"
+            f" | {_dominating(policy, outcomes)} |"
         )
     return "\n".join([*rows, ""])
 
 
-def dominating(policy: str, outcomes: Outcomes) -> list[str]:
-    """Return who has both fewer requests over target and fewer pod-hours in the mean."""
-    late, hours = _means(outcomes[policy])
-    return [
-        other
-        for other, each in outcomes.items()
-        if not other.startswith((OURS, "clairvoyant"))
-        for their_late, their_hours in (_means(each),)
-        if their_late < late and their_hours < hours
-    ]
+def _dominating(policy: str, outcomes: Outcomes) -> str:
+    if not policy.startswith(OURS):
+        return ""
+    return ", ".join(each.by for each in find_defeats(policy, outcomes))
 
 
 def _means(outcomes: Sequence[Outcome]) -> tuple[float, float]:
@@ -59,14 +55,23 @@ def _interval(values: Sequence[float], digits: int) -> str:
     mean = f"{np.mean(values):.{digits}f}"
     if len(values) == 1:
         return mean
-    quantile = _STUDENT[min(len(values) - 2, len(_STUDENT) - 1)]
-    half = quantile * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean} ± {half:.{digits}f}"
+    return f"{mean} ± {half_interval(values):.{digits}f}"
 
 
 def _reaction(outcomes: Sequence[Outcome]) -> str:
     times = [each.reaction for each in outcomes if not np.isnan(each.reaction)]
     return f"{np.median(times):.0f}" if times else "-"
+
+
+def write_outcomes(path: Path, all_outcomes: Mapping[str, Outcomes]) -> None:
+    """Write every single outcome, to calculate with."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("scenario", "policy", "late", "pod_hours", "turns", "reaction_seconds"))
+        for scenario, outcomes in all_outcomes.items():
+            for policy, each in outcomes.items():
+                for o in each:
+                    table.writerow((scenario, policy, o.late, o.pod_hours, o.turns, o.reaction))
 
 
 def plot_frontiers(path: Path, all_outcomes: Mapping[str, Outcomes]) -> None:
@@ -78,6 +83,8 @@ def plot_frontiers(path: Path, all_outcomes: Mapping[str, Outcomes]) -> None:
         for policy, each in outcomes.items():
             late, hours = _means(each)
             panel.scatter(hours, max(100 * late, 1e-3), **_style(policy))
+        frontier = [(hours, max(100 * late, 1e-3)) for hours, late in find_frontier(outcomes)]
+        panel.step(*zip(*frontier, strict=True), where="post", color="tab:blue", linewidth=0.8)
         panel.set(title=name, yscale="log", xlabel="pod-hours", ylabel="over target, %")
     for panel in axes.flat[len(all_outcomes) :]:
         panel.axis("off")

@@ -28,7 +28,7 @@ PRIOR_SECONDS = 600.0
 NO_BETTER = 1.1
 """Where no rule keeps the tail, the cheapest that comes within this factor of the best."""
 WORTH_A_CHANGE = 0.95
-FLOOR_TAX = 1.1
+FLOOR_TAX = 1.3
 """A floor must be cheaper by this factor: it is fitted to surges that need not return."""
 _SMALLEST = 1e-9
 

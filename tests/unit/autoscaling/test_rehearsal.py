@@ -67,7 +67,7 @@ def test_a_surge_that_returns_later_than_the_window_has_a_floor() -> None:
 
 def test_the_first_surge_counts_as_if_its_pods_had_been_there() -> None:
     """A floor is a number of pods, so that it needs no surge before to be rehearsed on one."""
-    _, rule = live([2.0] * 180 + [8.0] * 180)
+    _, rule = live([2.0] * 180 + [8.0] * 60 + [2.0] * 180)
 
     assert rule.floor > 4.0
 
