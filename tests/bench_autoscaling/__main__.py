@@ -38,6 +38,7 @@ def main() -> None:
             trials = {
                 name: [pool.submit(_run, arguments, scenario, name, seed) for seed in seeds]
                 for name in POLICIES
+                if name.startswith(tuple(arguments.policy))
             }
             outcomes = {name: [each.result() for each in some] for name, some in trials.items()}
             everything[scenario.name] = outcomes
@@ -45,7 +46,7 @@ def main() -> None:
             print(tables[-1], describe_defeats({scenario.name: outcomes}), sep="\n", flush=True)
             write_outcomes(out / "outcomes.csv", everything)
             first = _counts(arguments, scenario, 1)
-            shown = {name: outcomes[name] for name in SHOWN}
+            shown = {name: outcomes[name] for name in SHOWN if name in outcomes}
             file = out / f"{scenario.name.replace(', ', '-').replace(' ', '-')}.svg"
             plot_day(file, first, scenario.service.capacity, shown)
     plot_frontiers(out / "frontiers.svg", everything)
@@ -69,6 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, help="length of generated loads (1, --full 24)")
     parser.add_argument("--load", nargs="+", choices=[*RECORDED, *GENERATED], help="only these")
     parser.add_argument("--routing", nargs="+", choices=[each.name.lower() for each in Routing])
+    parser.add_argument("--policy", nargs="+", default=[""], help="only those that begin so")
     parser.add_argument("--startup", type=float, default=60.0, help="seconds until a pod is ready")
     parser.add_argument("--target", type=float, default=0.5, help="wait to keep, in seconds")
     parser.add_argument("--service", type=float, default=0.1, help="service time in seconds")
