@@ -170,6 +170,7 @@ def assess_need(
     rehearsal, rule = (keep_rule(lived) if waits else None) or choose_rule(
         lived, around.tail, capacity, variability
     )
+    floor = min(rule.floor, around.most)  # all floors above the bound fared alike
     need = ModelNeed(
         model=model,
         signals=signals,
@@ -179,7 +180,7 @@ def assess_need(
         variability=variability,
         rule=rule,
         kept=rehearsal.kept,
-        steady=ceil(max(rehearsal.kept / rule.level, rule.floor) - _EPSILON),
+        steady=ceil(max(rehearsal.kept / rule.level, floor) - _EPSILON),
         surge=ceil(surge - _EPSILON) + stuck,
         stuck=stuck,
     )

@@ -1,5 +1,7 @@
 """How many pods a server should have."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,6 +237,21 @@ def test_no_more_pods_than_allowed_and_the_status_says_why(most: int | None, wor
     assert decision.desired == (most or 5)
     assert word in decision.limit
     assert decision.need > decision.desired
+
+
+def test_a_floor_is_not_above_the_most_pods_that_there_may_be() -> None:
+    plant = settled(2, 0.6, maxReplicas=5)
+    model = plant.memory.models["m"]
+    highest = len(model.rehearsal.habits) - 1
+    rehearsal = replace(model.rehearsal, chosen=highest, level=0.9)
+    plant.memory = replace(plant.memory, models={"m": replace(model, rehearsal=rehearsal)})
+
+    decision = plant.run(60, 5)  # so much waits that the rule stays
+
+    need = decision.needs[0]
+    assert need.rule is not None
+    assert need.rule.floor > 5
+    assert need.steady == 5
 
 
 def test_a_pool_beyond_its_maximum_comes_back_to_it() -> None:
