@@ -101,7 +101,8 @@ async def test_decisions_are_counted(world: World, operator: Operator, mode: str
     status = operator.scaler.statuses()[(NAMESPACE, "vision")]
     told = of_vision(operator)
     assert told["up"] >= 1
-    assert told["up"] + told.get("down", 0) == len(status.decisions)
+    # The status has the last five; who only observes sees the queue grow, and decides anew.
+    assert min(5, told["up"] + told.get("down", 0)) == len(status.decisions)
     assert status.models[0].arrivals_per_second == pytest.approx(25, rel=0.3)
 
     world.triton.deaf.update(pod.name for pod in world.server_pods("vision"))
