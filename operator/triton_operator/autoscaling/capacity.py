@@ -1,5 +1,6 @@
 """What a pod can carry: service time, with batching, and the load at which the target is kept."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
@@ -72,10 +73,9 @@ def assess_capacity(
     batch = 1
     per_request = service
     if fit is not None and shape.max_batch > 1:
-        for size in range(2, min(shape.max_batch, 2 * largest_seen) + 1):
-            if 2 * fit.of(size) > target:
-                break
-            batch = size
+        # By halves: both numbers come from pods, and a walk over all sizes might never end.
+        sizes = range(2, min(shape.max_batch, 2 * largest_seen) + 1)
+        batch += bisect_right(sizes, target / 2, key=fit.of)
         per_request = min(service, fit.of(batch) / batch)
     behind = fit.of(batch) if fit is not None and batch > 1 else 0.0
     interval = per_request / shape.instances

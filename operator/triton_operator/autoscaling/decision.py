@@ -149,6 +149,14 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
     return decision, memory
 
 
+def advise(decision: Decision, told: int) -> Decision:
+    """Return a decision that is only advice, and so changes what was ``told`` before.
+
+    While no load is known there is nothing to advise, and what was told stays.
+    """
+    return replace(decision, previous=told, desired=decision.desired if decision.needs else told)
+
+
 _LONGEST_PERIOD = 1800.0
 _WORTH_A_CHANGE = 0.95
 """Fewer pods are worth the change from this share of them on."""

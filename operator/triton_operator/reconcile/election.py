@@ -101,6 +101,9 @@ class Election:
             expires_at = seen_at
             try:
                 found = await self._read()
+                if not found.version and seen.holder:
+                    # Deleted, which who holds it may not know yet: the promise to it stands.
+                    found = replace(seen, version="")
                 if found.term != seen.term or not found.holder:
                     if found.holder not in ("", seen.holder, self._identity):
                         _logger.info("standing by: %s leads", found.holder)
@@ -110,7 +113,7 @@ class Election:
                 if free and await self._take(found):
                     return
                 if not free:
-                    self._known_at = self._now()
+                    self._known_at, self._failing = self._now(), False
             except ClusterError as error:
                 self._tell_failure(error)
             self._tried_at = self._now()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
 from triton_operator.api.server import TritonServer
-from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
+from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, advise, decide
 from triton_operator.autoscaling.idleness import order_by_idleness
 from triton_operator.autoscaling.samples import PodSample
 from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
@@ -51,7 +51,7 @@ class _Followed:
     startups: Mapping[str, float] = field(default_factory=dict)
     need: int | None = None
     wanted: int | None = None
-    """The last decision."""
+    """The last decision, also one of an earlier process."""
     status: AutoscalingStatus | None = None
     """As of the last tick."""
     scaling: Scaling = field(default_factory=Scaling)
@@ -118,12 +118,9 @@ class Scaler:
         answers = {pod: each for pod, each in served.items() if each is not None}
         known = self._followed.get(key)
         if known is None or known.uid != record.meta.uid:
-            told = record.status.autoscaling
-            known = self._followed[key] = _Followed(
-                record.meta.uid,
-                answers,
-                startups=recall_startups(told.startup_seconds if told is not None else None),
-            )
+            told = record.status.autoscaling or AutoscalingStatus()
+            known = self._followed[key] = _Followed(record.meta.uid, answers, wanted=told.desired)
+            known.startups = recall_startups(told.startup_seconds)
         known.served = answers
         if not acting:
             known.scaling = replace(known.scaling, desired=None, limit="", idle=())
@@ -235,7 +232,7 @@ class Scaler:
         # What is only advised is no step that a limit of steps could count.
         followed.memory = memory if server.acting else replace(memory, changes=())
         if not server.acting and followed.wanted is not None:
-            decision = replace(decision, previous=followed.wanted)
+            decision = advise(decision, followed.wanted)
         followed.need, followed.wanted = decision.need, decision.desired
         self._tell(server, decision, idle, at)
 

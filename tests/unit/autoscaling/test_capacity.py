@@ -112,3 +112,10 @@ def test_instances_of_a_pod_share_its_queue() -> None:
     capacity = assess_capacity(0.1, None, 1, ModelShape(instances=4), target=0.2)
 
     assert (capacity.service, capacity.floored) == (pytest.approx(0.025), False)
+
+
+def test_a_pod_that_tells_of_enormous_batches_takes_no_time() -> None:
+    """Sizes come from pods: a walk over all of them would stop the autoscaling of everybody."""
+    fit = fit_batches([Batches(10**12, 1, 1.0)])
+    shape = ModelShape(max_batch=10**15)
+    assert assess_capacity(1e-21, fit, 10**12, shape, 0.1).behind == pytest.approx(2e-9)

@@ -1,8 +1,10 @@
 """What reads the metrics: monitors, alerts and the dashboard know what the code tells."""
 
 import json
+import pkgutil
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from tests.unit.chart.rendering import (
     run_program,
 )
 from tests.unit.desired.servers import server
-from triton_operator import names
+from triton_operator import names, plan
 from triton_operator.adapters.telemetry import PREFIX
 from triton_operator.desired.deployment import build_deployment
 from triton_operator.errors import InvalidSpecError
@@ -169,6 +171,9 @@ def test_what_a_user_has_to_mend_is_no_failure_of_the_operator(rules: Manifest) 
     (rule,) = [each for each in alerts(rules) if each["alert"] == "TritonOperatorPassesFail"]
     left_out = re.search(r'reason!~"([\w|]+)"', rule["expr"])
     assert left_out is not None
+    # A class is known once its module is imported.
+    for module in pkgutil.iter_modules(plan.__path__, f"{plan.__name__}."):
+        import_module(module.name)
 
     def reasons(kind: type[InvalidSpecError]) -> Iterator[str]:
         yield kind.reason

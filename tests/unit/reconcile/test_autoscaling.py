@@ -113,6 +113,33 @@ async def test_observe_decides_and_changes_nothing(world: World, operator: Opera
     assert scaled(world) == []
 
 
+@pytest.mark.parametrize("what", ["pods are silent", "the operator is restarted"])
+async def test_advice_stays_while_nothing_new_is_known(
+    world: World, operator: Operator, what: str
+) -> None:
+    serve(world, mode="Observe", minReplicas=2)
+    await operator.settle()
+    world.load.arrivals["vision"] = 60.0
+    await operator.run(seconds=120)
+    before = world.server_status("vision").autoscaling
+    assert before is not None
+    assert before.desired is not None
+    assert before.desired > 2
+
+    if what == "pods are silent":
+        world.triton.deaf |= world.all_of("Pod")
+        await operator.run(seconds=60)
+        world.triton.deaf.clear()
+    else:
+        operator.restart()
+    await operator.run(seconds=60)
+
+    after = world.server_status("vision").autoscaling
+    assert after is not None
+    assert after.desired == before.desired
+    assert after.decisions == before.decisions
+
+
 async def test_a_server_without_autoscaling_is_not_scraped(
     world: World, operator: Operator
 ) -> None:

@@ -339,6 +339,47 @@ async def test_a_lease_that_somebody_deleted_is_made_again(
     assert (first.lost is None) == first.leads()
 
 
+@pytest.mark.parametrize("moment", [0.1, 0.7, 1.3, 1.9])
+async def test_never_do_two_lead_though_the_lease_is_deleted(
+    store: Store, time: Time, moment: float
+) -> None:
+    """Who leads does not know yet that it is gone, and may be cut off from it."""
+    first = Candidate("first", store, time)
+    await time.pass_by(moment)
+    second = Candidate("second", store, time)
+    await time.pass_by(RETRY * 3)
+    store.lease = Lease()
+    first.halted = True
+
+    while not second.leads():
+        await time.pass_by(0.1)
+        assert not (first.leads() and second.leads())
+    assert store.lease.transitions == 2
+    first.halted = False
+    await time.pass_by(RETRY * 3)
+    assert first.lost is not None
+    await second.kill()
+
+
+async def test_every_outage_is_told_once_by_one_that_stands_by(
+    pair: tuple[Candidate, Candidate],
+    store: Store,
+    time: Time,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, _ = pair
+    await first.kill()
+    other = replace(store.lease, holder="third", duration_seconds=60)
+    for outages in (1, 2):
+        store.put(replace(other, renewed=datetime.fromtimestamp(time.now, UTC)))
+        await time.pass_by(RETRY * 2)
+        store.down = True
+        await time.pass_by(DURATION)
+        store.down = False
+        told = [each for each in caplog.records if "no word" in each.message]
+        assert sum(each.levelname == "WARNING" for each in told) == outages
+
+
 async def test_a_lease_that_somebody_annotated_is_still_held(
     pair: tuple[Candidate, Candidate], store: Store, time: Time
 ) -> None:
