@@ -240,6 +240,30 @@ async def test_status_asks_each_pod(
     assert [each["serves"] for each in found["pods"]] == [{"yolo": HASH}, {}]
 
 
+@pytest.mark.parametrize("answer", [failure(503, "connection refused"), (200, b"half an ans")])
+async def test_status_leaves_a_silent_pod_out(
+    server: ApiServer,
+    connection: Connection,
+    capsys: pytest.CaptureFixture[str],
+    answer: tuple[int, bytes],
+):
+    server.pod("vision-a", 8000, "/v2/models/yolo/config", answer)
+    server.pod("vision-b", 8000, "/v2/models/yolo/config", ok({}))
+
+    await show_status(connection, name="", every_namespace=False, ask=True, output="json")
+
+    (found,) = json.loads(capsys.readouterr().out)["servers"]
+    assert [each.get("serves") for each in found["pods"]] == [None, {"yolo": ""}]
+
+
+async def test_status_tells_who_may_not_ask_pods(server: ApiServer, connection: Connection):
+    for name in ("vision-a", "vision-b"):
+        server.pod(name, 8000, "/v2/models/yolo/config", failure(403, "cannot get pods/proxy"))
+
+    with pytest.raises(ClusterError, match="cannot get pods/proxy"):
+        await show_status(connection, name="", every_namespace=False, ask=True, output="json")
+
+
 async def test_logs_come_line_by_line(
     server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
 ):
