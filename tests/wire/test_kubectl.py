@@ -270,7 +270,7 @@ async def test_logs_come_line_by_line(
     server.answers[f"{PODS}/vision-a/log"] = 200, "first\nsecönd\n".encode()
     server.answers[f"{PODS}/vision-b/log"] = 200, b"other\nno end"
 
-    await show_logs(connection, name="detector", follow=False, sync=False, tail=5, previous=True)
+    await show_logs(connection, name="detector", follow=False, sync=False, tail=5, previous=False)
 
     assert capsys.readouterr().out.splitlines() == [
         "vision-a  first",
@@ -279,7 +279,28 @@ async def test_logs_come_line_by_line(
         "vision-b  no end",
     ]
     query = server.requests[-1][1].partition("?")[2]
-    assert query == "container=triton&tailLines=5&previous=true"
+    assert query == "container=triton&tailLines=5"
+
+
+async def test_logs_of_before_a_restart_are_those_of_pods_that_had_one(
+    server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
+):
+    again = {"name": "triton", "restartCount": 2, "state": {"waiting": {}}}
+    restarted = pod("vision-b", containerStatuses=[again])
+    server.answers[PODS] = ok({"items": [pod("vision-a"), restarted]})
+    server.answers[f"{PODS}/vision-a/log"] = failure(400, "previous container not found")
+    server.answers[f"{PODS}/vision-b/log"] = 200, b"last words"
+
+    await show_logs(connection, name="detector", follow=False, sync=False, tail=-1, previous=True)
+
+    assert capsys.readouterr().out == "vision-b  last words\n"
+    assert server.requests[-1][1].partition("?")[2] == "container=triton&previous=true"
+
+    server.answers[PODS] = ok({"items": [pod("vision-a")]})
+    with pytest.raises(PluginError, match="no pod whose container has restarted"):
+        await show_logs(
+            connection, name="vision", follow=False, sync=False, tail=-1, previous=True
+        )
 
 
 async def test_logs_that_nobody_wrote(server: ApiServer, connection: Connection):
