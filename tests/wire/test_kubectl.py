@@ -298,9 +298,7 @@ async def test_logs_of_before_a_restart_are_those_of_pods_that_had_one(
 
     server.answers[PODS] = ok({"items": [pod("vision-a")]})
     with pytest.raises(PluginError, match="no pod whose container has restarted"):
-        await show_logs(
-            connection, name="vision", follow=False, sync=False, tail=-1, previous=True
-        )
+        await show_logs(connection, name="vision", follow=False, sync=False, tail=-1, previous=True)
 
 
 async def test_logs_that_nobody_wrote(server: ApiServer, connection: Connection):
@@ -368,6 +366,15 @@ async def test_a_model_that_does_not_answer(
     server.answers[f"{SERVICE}/versions/2"] = answer
 
     with pytest.raises(PluginError, match=f"{told}.*`kubectl triton status detector`"):
+        await ask(connection)
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b'{"inputs": [{}]}'])
+async def test_what_answers_is_not_triton(server: ApiServer, connection: Connection, body: bytes):
+    server.answers[f"{SERVICE}/versions/2"] = 200, body
+    server.answers[f"{SERVICE}/versions/2/config"] = ok({})
+
+    with pytest.raises(PluginError, match="the answer is not Triton's"):
         await ask(connection)
 
 
