@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from triton_operator.errors import ClusterError
+from triton_operator.kubectl import profile
 from triton_operator.kubectl.connection import Connection, proxy_path
 from triton_operator.kubectl.errors import PluginError, explain
 from triton_operator.kubectl.fleet import read_fleet
@@ -431,6 +432,20 @@ async def test_profile_that_is_interrupted_deletes_the_job(jobs: ApiServer, conn
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await profile_model(connection, "detector", MEASUREMENT)
+
+    assert len(deletions(jobs)) == 1
+
+
+async def test_profile_does_not_wait_for_ever_for_a_node_that_is_gone(
+    jobs: ApiServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    jobs.answers[PODS] = job_pod(running={})
+    jobs.answers[f"{PODS}/profile-1/log"] = 200, b"warming up"
+    monkeypatch.setattr(profile, "_GRACE_SECONDS", 0)
+
+    with pytest.raises(PluginError, match="took longer than --timeout"):
+        async with asyncio.timeout(20):
+            await profile_model(connection, "detector", replace(MEASUREMENT, seconds=1))
 
     assert len(deletions(jobs)) == 1
 
