@@ -33,13 +33,15 @@ class ServerAccess:
         Raises
         ------
         ValueError
-            It is no such object.
+            It is no such object, or does not name the operator: that would let in everybody.
 
         """
         found = json.loads(text)
-        if not isinstance(found, dict) or not set(cls.__dataclass_fields__) >= set(found):
+        known = set(cls.__dataclass_fields__)
+        if not isinstance(found, dict) or not known >= set(found) or not found.get("operator"):
             raise ValueError(
-                f"{PREFIX}SERVER_ACCESS: not an object of {[*cls.__dataclass_fields__]}"
+                f"{PREFIX}SERVER_ACCESS: not an object of {[*cls.__dataclass_fields__]} with"
+                " peers of the operator"
             )
         return cls(**{name: tuple(peers) for name, peers in found.items()})
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from triton_operator.errors import ClusterError
+from triton_operator.kubectl import profile
 from triton_operator.kubectl.connection import Connection, proxy_path
 from triton_operator.kubectl.errors import PluginError, explain
 from triton_operator.kubectl.fleet import read_fleet
@@ -240,13 +241,37 @@ async def test_status_asks_each_pod(
     assert [each["serves"] for each in found["pods"]] == [{"yolo": HASH}, {}]
 
 
+@pytest.mark.parametrize("answer", [failure(503, "connection refused"), (200, b"half an ans")])
+async def test_status_leaves_a_silent_pod_out(
+    server: ApiServer,
+    connection: Connection,
+    capsys: pytest.CaptureFixture[str],
+    answer: tuple[int, bytes],
+):
+    server.pod("vision-a", 8000, "/v2/models/yolo/config", answer)
+    server.pod("vision-b", 8000, "/v2/models/yolo/config", ok({}))
+
+    await show_status(connection, name="", every_namespace=False, ask=True, output="json")
+
+    (found,) = json.loads(capsys.readouterr().out)["servers"]
+    assert [each.get("serves") for each in found["pods"]] == [None, {"yolo": ""}]
+
+
+async def test_status_tells_who_may_not_ask_pods(server: ApiServer, connection: Connection):
+    for name in ("vision-a", "vision-b"):
+        server.pod(name, 8000, "/v2/models/yolo/config", failure(403, "cannot get pods/proxy"))
+
+    with pytest.raises(ClusterError, match="cannot get pods/proxy"):
+        await show_status(connection, name="", every_namespace=False, ask=True, output="json")
+
+
 async def test_logs_come_line_by_line(
     server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
 ):
     server.answers[f"{PODS}/vision-a/log"] = 200, "first\nsecönd\n".encode()
     server.answers[f"{PODS}/vision-b/log"] = 200, b"other\nno end"
 
-    await show_logs(connection, name="detector", follow=False, sync=False, tail=5, previous=True)
+    await show_logs(connection, name="detector", follow=False, sync=False, tail=5, previous=False)
 
     assert capsys.readouterr().out.splitlines() == [
         "vision-a  first",
@@ -255,7 +280,26 @@ async def test_logs_come_line_by_line(
         "vision-b  no end",
     ]
     query = server.requests[-1][1].partition("?")[2]
-    assert query == "container=triton&tailLines=5&previous=true"
+    assert query == "container=triton&tailLines=5"
+
+
+async def test_logs_of_before_a_restart_are_those_of_pods_that_had_one(
+    server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
+):
+    again = {"name": "triton", "restartCount": 2, "state": {"waiting": {}}}
+    restarted = pod("vision-b", containerStatuses=[again])
+    server.answers[PODS] = ok({"items": [pod("vision-a"), restarted]})
+    server.answers[f"{PODS}/vision-a/log"] = failure(400, "previous container not found")
+    server.answers[f"{PODS}/vision-b/log"] = 200, b"last words"
+
+    await show_logs(connection, name="detector", follow=False, sync=False, tail=-1, previous=True)
+
+    assert capsys.readouterr().out == "vision-b  last words\n"
+    assert server.requests[-1][1].partition("?")[2] == "container=triton&previous=true"
+
+    server.answers[PODS] = ok({"items": [pod("vision-a")]})
+    with pytest.raises(PluginError, match="no pod whose container has restarted"):
+        await show_logs(connection, name="vision", follow=False, sync=False, tail=-1, previous=True)
 
 
 async def test_logs_that_nobody_wrote(server: ApiServer, connection: Connection):
@@ -326,6 +370,15 @@ async def test_a_model_that_does_not_answer(
         await ask(connection)
 
 
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b'{"inputs": [{}]}'])
+async def test_what_answers_is_not_triton(server: ApiServer, connection: Connection, body: bytes):
+    server.answers[f"{SERVICE}/versions/2"] = 200, body
+    server.answers[f"{SERVICE}/versions/2/config"] = ok({})
+
+    with pytest.raises(PluginError, match="the answer is not Triton's"):
+        await ask(connection)
+
+
 # ---- profile ----------------------------------------------------------------------------------
 
 MEASUREMENT = Measurement(
@@ -379,6 +432,20 @@ async def test_profile_that_is_interrupted_deletes_the_job(jobs: ApiServer, conn
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await profile_model(connection, "detector", MEASUREMENT)
+
+    assert len(deletions(jobs)) == 1
+
+
+async def test_profile_does_not_wait_for_ever_for_a_node_that_is_gone(
+    jobs: ApiServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    jobs.answers[PODS] = job_pod(running={})
+    jobs.answers[f"{PODS}/profile-1/log"] = 200, b"warming up"
+    monkeypatch.setattr(profile, "_GRACE_SECONDS", 0)
+
+    with pytest.raises(PluginError, match="took longer than --timeout"):
+        async with asyncio.timeout(20):
+            await profile_model(connection, "detector", replace(MEASUREMENT, seconds=1))
 
     assert len(deletions(jobs)) == 1
 

@@ -32,7 +32,8 @@
 {{- $_ := set $ours "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- $_ := set $ours "app.kubernetes.io/managed-by" .Release.Service }}
 {{- $_ := set $ours "app.kubernetes.io/part-of" "triton-operator" }}
-{{- toYaml (merge $ours .Values.commonLabels) }}
+{{- /* Each template adds what component it is. */}}
+{{- toYaml (merge $ours (omit .Values.commonLabels "app.kubernetes.io/component")) }}
 {{- end }}
 
 {{/* On all pods of a release, and on nothing else that runs. */}}

@@ -54,7 +54,7 @@ async def ask_model(
     if version:
         root += f"/versions/{quote(version, safe='')}"
     server = _Server(connection, serving(model), name, seconds)
-    signature = parse_signature(await server.get(root), await server.get(f"{root}/config"))
+    signature = await _read_signature(server, root)
     arrays = build_inputs(signature, inputs, data, shapes=shapes, scaling=scaling, seed=seed)
     body, length = build_body(signature, arrays)
     times = []
@@ -78,10 +78,9 @@ class _Server:
         self._model = model
         self._seconds = seconds
 
-    async def get(self, path: str) -> Mapping[str, Any]:
-        """Return an answer that is JSON."""
-        answer: Mapping[str, Any] = json.loads((await self._send("GET", path)).body)
-        return answer
+    async def get(self, path: str) -> Any:
+        """Return an answer that is JSON; raises ``ValueError`` for another one."""
+        return json.loads((await self._send("GET", path)).body)
 
     async def post(self, path: str, body: bytes, length: int | None) -> Answer:
         """Send a request in the protocol's binary form."""
@@ -106,6 +105,13 @@ class _Server:
         if not answer.ok:
             raise PluginError(f"Triton refused: {answer.error}; {hint}")
         return answer
+
+
+async def _read_signature(server: _Server, root: str) -> Signature:
+    try:
+        return parse_signature(await server.get(root), await server.get(f"{root}/config"))
+    except ValueError as error:
+        raise PluginError(f"the answer is not Triton's: {error}") from error
 
 
 def build_body(signature: Signature, arrays: Mapping[str, Array]) -> tuple[bytes, int | None]:

@@ -46,11 +46,14 @@ async def show_logs(
     fleet = await read_fleet(connection, connection.namespace)
     key = fleet.find_server((connection.namespace, name))
     if sync:
-        pods = await _last_sync_pods(connection, key[1])
+        pods, what = await _last_sync_pods(connection, key[1]), "sync Job that is still there"
     else:
-        pods = tuple(pod for pod in fleet.pods.get(key, ()) if pod.started_at or pod.restarts)
+        pods, what = fleet.pods.get(key, ()), "pod whose container has started"
+        pods = tuple(pod for pod in pods if pod.started_at or pod.restarts)
+    if previous:
+        # Of the others there is no such log, and to ask for it would be an error.
+        pods, what = tuple(pod for pod in pods if pod.restarts), "pod whose container has restarted"
     if not pods:
-        what = "sync Job that is still there" if sync else "pod whose container has started"
         raise PluginError(
             f"TritonServer {key[1]} has no {what}: `kubectl triton status {name}` says why"
         )

@@ -20,6 +20,8 @@ from triton_operator.observed import Body
 
 _JOB_LABEL = "batch.kubernetes.io/job-name"
 _POLL_SECONDS = 0.5
+_GRACE_SECONDS = 30
+"""How much longer than it may take its pod is waited for."""
 _COMPLAINTS = ("error", "failed")
 _HOPELESS = ("ErrImage", "ImagePullBackOff", "InvalidImageName", "CreateContainer")
 """Beginnings of the reasons why a container waits for good."""
@@ -86,9 +88,13 @@ async def profile_model(connection: Connection, name: str, wanted: Measurement) 
     body = build_profile_job(job, wanted)
     await connection.api.request("POST", KINDS["Job"].path(namespace), body=body)
     try:
-        pod = await _wait_for_start(connection, job)
-        said, measured = await _follow(connection, pod)
-        failure = await _wait_for_end(connection, job)
+        # The cluster ends the Job in time, but no pod of a node that is gone, nor its log.
+        async with asyncio.timeout(wanted.seconds + _GRACE_SECONDS):
+            pod = await _wait_for_start(connection, job)
+            said, measured = await _follow(connection, pod)
+            failure = await _wait_for_end(connection, job)
+    except TimeoutError as error:
+        raise PluginError("perf_analyzer took longer than --timeout, and did not end") from error
     finally:
         await _delete(connection, job)
     if measured:

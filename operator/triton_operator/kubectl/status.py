@@ -9,9 +9,11 @@ from urllib.parse import quote
 import yaml
 from rich.console import Console
 
+from triton_operator.adapters.pod_http import AnswerError
 from triton_operator.desired.service import HTTP_PORT
-from triton_operator.kubectl.connection import Connection, proxy_path
+from triton_operator.kubectl.connection import Connection
 from triton_operator.kubectl.fleet import Fleet, Key, read_fleet
+from triton_operator.kubectl.top import ProxiedPods
 from triton_operator.kubectl.tree import build_tree
 from triton_operator.kubectl.view import Hashes, ServerView, view_fleet, view_server
 from triton_operator.observed import Pod
@@ -69,16 +71,20 @@ async def _ask_pods(connection: Connection, fleet: Fleet, servers: tuple[Key, ..
     limit = asyncio.Semaphore(_ASKED_AT_ONCE)
     asked = [(key, pod) for key in servers for pod in fleet.pods.get(key, ()) if pod.ready]
 
-    async def ask(key: Key, pod: Pod) -> dict[str, str]:
+    async def ask(key: Key, pod: Pod) -> dict[str, str] | None:
         served = {}
         for model in fleet.models_of(key):
             path = f"/v2/models/{quote(model.folder, safe='')}/config"
-            url = proxy_path("Pod", key[0], pod.name, HTTP_PORT, path)
-            async with limit:
-                answer = await connection.send("GET", url)
-            if answer.ok:
-                served[model.folder] = hash_of(json.loads(answer.body)) or ""
+            try:
+                async with limit:
+                    body = await ProxiedPods(connection, key[0]).get(pod, HTTP_PORT, path)
+                served[model.folder] = hash_of(json.loads(body)) or ""
+            except AnswerError as error:
+                if error.status is None:
+                    return None
+            except ValueError:
+                return None
         return served
 
-    answers = await asyncio.gather(*(ask(key, pod) for key, pod in asked))
-    return {(key, pod.name): found for (key, pod), found in zip(asked, answers, strict=True)}
+    answers = zip(asked, await asyncio.gather(*(ask(*each) for each in asked)), strict=True)
+    return {(key, pod.name): found for (key, pod), found in answers if found is not None}

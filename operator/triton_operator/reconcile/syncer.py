@@ -45,14 +45,16 @@ class _Heard:
     until: datetime | None = None
     """When it was last read."""
     finished: bool = False
-    """The Job was over when its log was read."""
+    """The Job was over when its log was asked for."""
     log: SyncLog = field(default_factory=SyncLog)
 
     def due_in(self, pod: Pod, now: datetime) -> float:
         """Return the seconds until the log is worth another look."""
         if self.at is None or self.finished != pod.finished:
             return 0.0
-        return math.inf if self.finished else _FOLLOW_SECONDS - (now - self.at).total_seconds()
+        if self.finished and self.until == self.at:
+            return math.inf  # it has been read to its end
+        return _FOLLOW_SECONDS - (now - self.at).total_seconds()
 
 
 class Syncer:

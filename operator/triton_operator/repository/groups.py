@@ -28,7 +28,9 @@ def find_groups(
     """
     groups = [frozenset({name}) for name in changing]
     for calls in states:
-        for ensemble in calls:
+        for ensemble, members in calls.items():
+            if not members:
+                continue  # as most models: a server may have very many
             tied = _reachable(ensemble, calls) & frozenset(changing)
             touched = [group for group in groups if group & tied]
             rest = [group for group in groups if not group & tied]

@@ -299,7 +299,7 @@ def test_who_may_connect_to_servers_is_read_from_json() -> None:
 
     assert found.server_access == ServerAccess(operator=({"podSelector": {}},))
     assert found.image_pull_secrets == ("a", "b")
-    for wrong in ("[]", '{"who": []}', "{"):
+    for wrong in ("[]", '{"who": []}', "{", '{"clients": []}', '{"operator": []}'):
         with pytest.raises(ValueError, match=r"SERVER_ACCESS|Expecting"):
             Settings.from_environment({name: wrong})
 

@@ -420,14 +420,16 @@ def test_what_users_add_to_pods_is_there() -> None:
 
 def test_common_labels_are_on_all_objects_and_undo_none() -> None:
     before = {(each["kind"], each["metadata"]["name"]): each for each in render(**EVERYTHING)}
-    labels = {"team": "ml", "app.kubernetes.io/name": "mine"}
-    objects = render(commonLabels=labels, **EVERYTHING)
+    own = {"app.kubernetes.io/name": "mine", "app.kubernetes.io/component": "mine"}
+    objects = render(commonLabels={"team": "ml", **own}, **EVERYTHING)
     assert len(objects) == len(before)
     for each in objects:
         former = before[each["kind"], each["metadata"]["name"]]["metadata"]["labels"]
         assert each["metadata"]["labels"] == {"team": "ml", **former}
-    selector = only("Deployment", objects)["spec"]["selector"]
-    assert selector == only("Deployment", list(before.values()))["spec"]["selector"]
+    deployment = only("Deployment", objects)["spec"]
+    assert deployment["selector"] == only("Deployment", list(before.values()))["spec"]["selector"]
+    pod = deployment["template"]["metadata"]["labels"]
+    assert pod.items() >= deployment["selector"]["matchLabels"].items()
 
 
 def test_no_network_policy_is_there_unasked(objects: list[Manifest]) -> None:

@@ -1,6 +1,7 @@
 """What a server's pass learns from the log of its sync Job, and how rarely it looks."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -189,6 +190,23 @@ async def test_a_log_that_cannot_be_read_leaves_what_was_known(world: World) -> 
     assert (await failing.follow(SERVER, sync)).copied == {}
 
 
+async def test_artifacts_are_read_later_where_the_log_of_a_job_that_is_over_cannot_be_read(
+    world: World,
+) -> None:
+    world.copying = [Event("artifact", "resnet", "pvc://a", 1, sha256="ab", version=1)]
+    syncer = build_syncer(world, ClusterError("GET", "log", status=500))
+    done = SyncPlan(SyncState.DONE, log=OVER)
+
+    assert not (await syncer.follow(SERVER, done)).artifacts
+    world.now += timedelta(seconds=1)
+    assert not (await syncer.follow(SERVER, done)).artifacts  # not at every pass
+    world.now += timedelta(seconds=5)
+    for _ in range(3):
+        assert (await syncer.follow(SERVER, done)).artifacts.keys() == {"resnet"}
+        world.now += timedelta(minutes=1)
+    assert len(world.log_reads) == 1
+
+
 async def test_artifacts_are_read_once_when_the_job_is_over(world: World) -> None:
     syncer = build_syncer(world)
     world.copying = [copied(MIB)]
@@ -229,13 +247,17 @@ async def test_only_the_first_job_of_a_shared_server_waits_for_models(
     assert world.get(names.KIND_MODEL, "late") is not None
 
 
-def build_syncer(world: World, refusal: ClusterError | None = None) -> Syncer:
-    class Logs(Cluster):
-        async def read_log(self, *_: object, **__: object) -> str:
-            assert refusal is not None
-            raise refusal
+def build_syncer(world: World, *refusals: ClusterError) -> Syncer:
+    """Return a syncer of which the first looks into a log are refused."""
+    left = list(refusals)
 
-    cluster = Logs(world) if refusal else Cluster(world)
+    class Logs(Cluster):
+        async def read_log(self, *args: Any, **options: Any) -> str:
+            if left:
+                raise left.pop(0)
+            return await world.read_log(*args, **options)
+
+    cluster = Logs(world)
     settings = Settings(server_image="a", sync_image="b")
     return Syncer(
         cluster,

@@ -1,5 +1,7 @@
 """Which models change together."""
 
+import time
+
 from triton_operator.repository.config_pbtxt import parse_text, render
 from triton_operator.repository.groups import called_models, find_groups
 
@@ -38,6 +40,15 @@ def test_an_ensemble_of_an_ensemble_reaches_what_that_one_calls() -> None:
 
 def test_what_an_ensemble_called_before_goes_when_it_changes() -> None:
     assert groups("eax", {"e": "a"}, {"e": "x"}) == together("eax")
+
+
+def test_many_models_that_call_nothing_cost_next_to_nothing() -> None:
+    """It is asked for each generation that is there, while others are still fetched."""
+    names = [f"model-{number}" for number in range(4000)]
+    state = {name: frozenset[str]() for name in names}
+    begun = time.process_time()
+    assert len(find_groups(names, state, state)) == len(names)
+    assert time.process_time() - begun < 0.5
 
 
 def test_a_circle_ends() -> None:
