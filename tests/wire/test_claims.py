@@ -109,3 +109,19 @@ def test_a_file_that_vanishes_is_not_found(models: Path) -> None:
     (models / "bert" / first.path).unlink()
     with pytest.raises(SourceNotFoundError), sources.read(first, 0, 1):
         pass
+
+
+def test_a_link_that_is_put_there_meanwhile_is_not_followed(models: Path) -> None:
+    class Raced(ClaimSources):
+        """Somebody with the claim is faster: between the look at a path and its use."""
+
+        def _resolve(self, uri: str) -> Path:
+            path = super()._resolve(uri)
+            path.unlink()
+            path.symlink_to(models.parent / "secret")
+            return path
+
+    sources = ClaimSources({"models": models})
+    (file,) = sources.list_files(SourceRef("pvc://models/bert/model.py"))
+    with pytest.raises(InvalidSourceError, match="leads out"):
+        Raced({"models": models}).read(file, 0, file.size).__enter__()

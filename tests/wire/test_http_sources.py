@@ -289,8 +289,10 @@ def test_only_trusted_servers_are_believed(tls: str, http: Fetcher, certificate)
 
 
 def test_credentials_of_a_secret_are_sent(tls, tmp_path, certificate, server: Scripted) -> None:
-    root = servers.write_secret(tmp_path / "s" / "token", Authorization="Bearer abcdefgh")
-    servers.write_secret(root / "basic", username="me", password="pass-word")
+    root = servers.write_secret(
+        tmp_path / "s" / "token", Authorization="Bearer abcdefgh", hosts=f"h {urlsplit(tls).netloc}"
+    )
+    servers.write_secret(root / "basic", username="me", password="pass-word", hosts="h")
     servers.write_secret(root / "other", key="x")
     sources = open_sources({}, Secrets(root), ca_bundle=certificate[0])
     http = Fetcher(sources, tmp_path)
@@ -306,6 +308,87 @@ def test_credentials_of_a_secret_are_sent(tls, tmp_path, certificate, server: Sc
     for missing in ("gone", "other", "../s/token"):
         with pytest.raises(SourceRefusedError, match="secretRef"):
             http.read(f"{tls}/model.onnx", missing)
+
+
+def bound(folder: Path, hosts: str, *, foreign_ca: bool = False) -> Secrets:
+    root = servers.write_secret(folder / "token", Authorization="Bearer abcdefgh", hosts=hosts)
+    return Secrets(root, foreign_ca=foreign_ca)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "address"),
+    [
+        ("models.example", "https://models.example/a"),
+        ("models.example", "https://MODELS.example:443/a"),
+        ("models.example:443", "https://models.example/a?signed=1"),
+        ("a.example,models.example:8443\n", "https://models.example:8443/a"),
+        ("[::1]:8443", "https://[::1]:8443/a"),
+    ],
+)
+def test_a_secret_goes_to_the_hosts_that_it_names(tmp_path: Path, hosts, address: str) -> None:
+    http = open_sources({}, bound(tmp_path, hosts))._by_scheme["https"]
+    assert http._authorization(address, "token") == {"Authorization": "Bearer abcdefgh"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "address"),
+    [
+        ("", "https://models.example/a"),
+        ("models.example", "https://evil.example/a"),
+        ("models.example", "https://models.example:8443/a"),
+        ("models.example:8443", "https://models.example/a"),
+        ("models.example", "https://models.example.evil.example/a"),
+        ("models.example", "https://evil.models.example/a"),
+        ("models.example", "https://models.example\\.evil.example/a"),
+        ("models.example", "https://models.example%2f.evil.example/a"),
+        ("models.example", "https://evil.example/?@models.example/a"),
+        ("models.example", "https://evil.example/#@models.example/a"),
+        ("*", "https://evil.example/a"),
+        ("https://models.example", "https://evil.example/a"),
+        ("models.example:x", "https://models.example/a"),
+    ],
+)
+def test_a_secret_goes_nowhere_else(tmp_path: Path, hosts: str, address: str) -> None:
+    sources = open_sources({}, bound(tmp_path, hosts))
+    with pytest.raises(SourceRefusedError, match="name that host in the Secret's key 'hosts'"):
+        sources._by_scheme["https"]._authorization(address, "token")
+
+
+@pytest.mark.parametrize("default", [None, "token"])
+def test_a_host_that_a_secret_does_not_name_is_not_even_asked(
+    tls, tmp_path: Path, certificate, default: str | None
+) -> None:
+    secrets = Secrets(bound(tmp_path / "s", "models.example").root, default=default)
+    http = Fetcher(open_sources({}, secrets, ca_bundle=certificate[0]), tmp_path)
+    with pytest.raises(SourceRefusedError, match=r"not for 127\.0\.0\.1:") as raised:
+        http.read(f"{tls}/model.onnx", None if default else "token")
+    assert "abcdefgh" not in str(raised.value)
+    assert not (tmp_path / "tls" / "access.log").read_text()
+
+
+def test_the_user_of_a_uri_is_not_a_secrets_host(tmp_path: Path) -> None:
+    """What looks like the host is the name of a user, whom the author sends: no Secret."""
+    http = open_sources({}, bound(tmp_path, "models.example"))._by_scheme["https"]
+    sent = http._authorization("https://models.example:x@evil.example/a", "token")
+    assert sent == {"Authorization": f"Basic {base64.b64encode(b'models.example:x').decode()}"}
+
+
+def test_a_proxy_that_could_read_along_must_be_named(
+    tmp_path: Path, certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:word@proxy.example:3128")
+    uri = "https://models.example/a"
+
+    def send_with(hosts: str, ca: Path | None) -> object:
+        secrets = bound(tmp_path / hosts / str(ca is None), hosts)
+        sources = open_sources({}, secrets, ca_bundle=ca)
+        return sources._by_scheme["https"]._authorization(uri, "token")
+
+    assert send_with("models.example", None)
+    with pytest.raises(SourceRefusedError, match=r"not for proxy\.example:3128") as raised:
+        send_with("models.example", certificate[0])
+    assert "word" not in str(raised.value)
+    assert send_with("models.example proxy.example:3128", certificate[0])
 
 
 def test_the_password_of_a_uri_stays_with_its_host(server: Scripted, http: Fetcher) -> None:

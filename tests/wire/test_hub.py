@@ -18,6 +18,7 @@ from triton_operator.repository.sources import (
     InvalidSourceError,
     SourceChangedError,
     SourceNotFoundError,
+    SourceRefusedError,
     SourceUnreachableError,
 )
 
@@ -99,3 +100,23 @@ def test_the_token_is_never_sent_unencrypted(hub, server: Scripted, tmp_path: Pa
     with pytest.raises(InvalidSourceError, match="unencrypted"):
         open_sources({}, Secrets(root)).list_files(SourceRef("hf://org/bert/onnx", secret="hf"))
     assert server.requests == []
+
+
+@pytest.mark.parametrize("hub", ["https://evil.example", "https://huggingface.co.evil.example"])
+def test_the_token_goes_to_no_other_hub_than_its_secret_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hub: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    root = servers.write_secret(tmp_path / "s/hf", HF_TOKEN="hf_token", hosts="mirror.example")
+    with pytest.raises(SourceRefusedError, match="'hosts'"):
+        open_sources({}, Secrets(root)).list_files(SourceRef("hf://org/bert/onnx", secret="hf"))
+
+
+@pytest.mark.parametrize("hub", ["https://mirror.example", "https://huggingface.co", ""])
+def test_the_token_goes_to_the_hub_and_to_mirrors_that_its_secret_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hub: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    root = servers.write_secret(tmp_path / "s/hf", HF_TOKEN="hf_token", hosts="mirror.example")
+    source = open_sources({}, Secrets(root))._by_scheme["hf"]
+    assert source._authorization("hf://org/bert", "hf") == {"Authorization": "Bearer hf_token"}

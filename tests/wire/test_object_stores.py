@@ -181,3 +181,44 @@ def test_credentials_are_not_sent_unencrypted(
         (folder / key).write_text(value)
     with pytest.raises(InvalidSourceError, match="not sent unencrypted"):
         open_sources({}, Secrets(tmp_path)).list_files(SourceRef(uri, secret="store"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "variable", "keys"),
+    [
+        ("s3://b/x", "AWS_ENDPOINT_URL", {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}),
+        ("gs://b/x", "STORAGE_EMULATOR_HOST", {"GOOGLE_APPLICATION_CREDENTIALS": "{}"}),
+        (
+            "az://b/x",
+            "AZURE_STORAGE_ENDPOINT",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=2"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("default", [None, "store"])
+def test_a_spec_sends_no_secret_to_an_endpoint_that_the_secret_does_not_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uri: str,
+    variable: str,
+    keys: dict[str, str],
+    default: str | None,
+) -> None:
+    monkeypatch.setenv(variable, "https://evil.example")
+    root = servers.write_secret(tmp_path / "s/store", hosts="store.example", **keys)
+    source = SourceRef(uri, secret=None if default else "store")
+    with pytest.raises(SourceRefusedError, match=r"not for evil\.example:443"):
+        open_sources({}, Secrets(root, default=default)).list_files(source)
+
+
+def test_an_endpoint_of_the_spec_is_asked_when_the_secret_names_it(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put("models/named/x", b"1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    root = servers.write_secret(
+        tmp_path / "s/store", AWS_ACCESS_KEY_ID=servers.ACCESS_KEY,
+        AWS_SECRET_ACCESS_KEY=servers.SECRET_KEY, hosts=s3.url.removeprefix("http://"),
+    )  # fmt: skip
+    fetcher = Fetcher(open_sources({}, Secrets(root, default="store")), tmp_path)
+    assert fetcher.read("s3://models/named/x") == b"1"

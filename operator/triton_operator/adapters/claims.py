@@ -62,6 +62,7 @@ class ClaimSources:
         except OSError as error:
             raise _read_error(error, file.uri) from error
         with source:
+            self._check_inside(source.fileno(), file.uri)
             _check_unchanged(source.fileno(), file)
             yield _read_part(source, start, file.size if stop is None else stop, file)
             _check_unchanged(source.fileno(), file)
@@ -93,6 +94,12 @@ class ClaimSources:
         if not real.is_relative_to(root):
             raise InvalidSourceError(f"{uri} is a symbolic link that leads out of the claim")
         return real
+
+    def _check_inside(self, descriptor: int, uri: str) -> None:
+        """Refuse what was opened through a link that was put there after the look at the path."""
+        root = self._claims[uri.removeprefix("pvc://").partition("/")[0]].resolve()
+        if not Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(root):
+            raise InvalidSourceError(f"{uri} is a symbolic link that leads out of the claim")
 
     def _walk(self, folder: Path, uri: str) -> list[str]:
         """Return the paths of all files, relative to the folder."""

@@ -83,6 +83,7 @@ class HttpSources:
                 f"{public_uri(uri)}: credentials are not sent unencrypted: use https, or remove "
                 "secretRef"
             )
+        self._secrets.check_receiver(secret, uri, public_uri(uri))
         if "Authorization" in values:
             return {"Authorization": values["Authorization"]}
         return _basic(values.get("username", ""), values.get("password", ""))

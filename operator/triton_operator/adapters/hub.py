@@ -116,6 +116,8 @@ class HubSources:
         values = self._secrets.read(secret, KEYS, uri)
         if values and self._hub.startswith("http://"):
             raise InvalidSourceError(f"{uri}: the token is not sent unencrypted: mend HF_ENDPOINT")
+        if values and self._hub != _HUB:
+            self._secrets.check_receiver(secret, self._hub, uri)
         return {"Authorization": f"Bearer {values['HF_TOKEN']}"} if values else {}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from triton_operator.adapters.claims import ClaimSources
@@ -57,7 +58,7 @@ def open_sources(
         timeout_seconds: Longest silence of a server.
 
     """
-    secrets = secrets or Secrets()
+    secrets = replace(secrets or Secrets(), foreign_ca=ca_bundle is not None)
     web = Web(ca_bundle=ca_bundle, timeout_seconds=timeout_seconds)
     http = HttpSources(web, secrets)
     stores = StoreSources(secrets, ca_bundle=ca_bundle, timeout_seconds=timeout_seconds)

@@ -110,10 +110,12 @@ class StoreSources:
             at = (scheme, name, self._secrets.name_for(secret))
             if at not in self._buckets:
                 values = self._secrets.read(secret, tuple(KEYS[scheme]), uri)
-                self._buckets[at] = self._connect(scheme, name, values, uri)
+                self._buckets[at] = self._connect(scheme, name, values, secret, uri)
             return self._buckets[at], key
 
-    def _connect(self, scheme: str, name: str, values: Mapping[str, str], uri: str) -> "_Bucket":
+    def _connect(
+        self, scheme: str, name: str, values: Mapping[str, str], secret: str | None, uri: str
+    ) -> "_Bucket":
         store = _obstore("obstore.store")
         endpoint = values.get(_ENDPOINTS[scheme]) or os.environ.get(_ENDPOINTS[scheme], "")
         if endpoint.startswith("http://") and not _SENT.isdisjoint(values):
@@ -121,6 +123,9 @@ class StoreSources:
                 f"{uri}: credentials are not sent unencrypted: use an https endpoint, or a Secret"
                 " without them"
             )
+        if values and endpoint and _ENDPOINTS[scheme] not in values:
+            # The spec's, not the Secret's: even a signature helps to guess a weak key.
+            self._secrets.check_receiver(secret, endpoint, uri)
         client: dict[str, Any] = {
             "connect_timeout": timedelta(seconds=self._timeout_seconds),
             "read_timeout": timedelta(seconds=self._timeout_seconds),

@@ -1,5 +1,6 @@
 """``TritonServer.spec.repository.sync``: how a server's sync Jobs fetch files."""
 
+import re
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -23,6 +24,10 @@ SyncVariable = Literal[
 """What a sync Job's environment may hold: where stores are, and the way there."""
 
 
+_PART_OF_HOST = "[A-Za-z0-9-]{1,63}"
+"""A region and a storage account become a part of the store's host name, and of no other host's."""
+
+
 class SecretRef(Resource):
     """A Secret of the same namespace."""
 
@@ -41,6 +46,19 @@ class CaBundle(Resource):
 
 class SyncVariableValue(Resource):
     """One environment variable of the sync Jobs."""
+
+    rules = (
+        Rule(
+            cel="!(self.name in ['AWS_REGION', 'AZURE_STORAGE_ACCOUNT_NAME']) ||"
+            f" self.value.matches('^{_PART_OF_HOST}$')",
+            message="env: a region or a storage account has letters, digits and '-' only: correct"
+            " its value",
+            holds=lambda self: (
+                self.name not in {"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME"}
+                or re.fullmatch(_PART_OF_HOST, self.value) is not None
+            ),
+        ),
+    )
 
     name: SyncVariable
     """Name of the variable: proxies, endpoints and regions of stores."""

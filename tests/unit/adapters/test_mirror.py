@@ -208,3 +208,14 @@ def test_an_autoscaler_of_something_else_needs_no_memory() -> None:
     # It lets go of the server: that is news for who knew it.
     assert mirror.put(autoscaler("database", 3, kind="StatefulSet"))
     assert mirror.get(AUTOSCALER, "team", "hpa") is None
+
+
+def test_a_server_has_nothing_of_its_namesake_in_another_namespace() -> None:
+    mirror = Mirror()
+    for body in (model("mine", on="vision"), model("theirs", on="vision"), pod("p", "vision")):
+        if body["metadata"]["name"] != "mine":
+            body["metadata"]["namespace"] = "other"
+        mirror.put(body)
+
+    assert of(mirror, "vision") == ["mine"]
+    assert sorted(of(mirror, "vision", "other")) == ["p", "theirs"]

@@ -310,6 +310,19 @@ REFUSED = (
         server(repository={"accessModes": ["ReadWriteOnce", "ReadWriteOncePod"]}),
         "spec.repository.accessModes[1]",
     ),
+    *(
+        Refused(
+            f"{name} {value}",
+            server(repository={"sync": {"env": [{"name": name, "value": value}]}}),
+            "spec.repository.sync.env[0]",
+            "letters, digits and '-'",
+        )
+        for name, value in (
+            ("AWS_REGION", "x@evil.example/"),
+            ("AWS_REGION", ""),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "evil.example/"),
+        )
+    ),
     Refused(
         "bandwidth of nothing",
         server(repository={"sync": {"bandwidthLimit": "0"}}),

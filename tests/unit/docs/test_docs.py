@@ -73,8 +73,18 @@ def test_the_objects_in_the_readme_are_valid():
 
 
 def test_links_between_documents_lead_somewhere():
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("https://"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_what_the_threat_model_names_as_shown_is_a_test():
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`(tests/\S+\.py)::(\w+)`", page)
+    assert len(named) > 25
+    for path, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.M), test
+    for line in page.split("## Threats")[1].split("##")[0].splitlines():
+        assert not line.startswith("| ") or "::" in line or "shown by" in line, line
