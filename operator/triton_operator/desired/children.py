@@ -59,6 +59,7 @@ def build_children(
     one_node: bool = False,
     repository: str = LINKS,
     startable: Iterable[str] = (),
+    in_place: bool = False,
     access: ServerAccess | None = None,
 ) -> Children:
     """Return the children of a server that serve its models."""
@@ -72,6 +73,7 @@ def build_children(
             one_node=one_node,
             repository=repository,
             startable=startable,
+            in_place=in_place,
         ),
         service=build_service(server),
         headless_service=build_headless_service(server),

@@ -26,6 +26,7 @@ def assess_server(
     plans: Iterable[ModelPlan],
     *,
     revision: str,
+    in_place: bool,
     problem: InvalidSpecError | None,
     limit: str,
     rivals: str,
@@ -36,6 +37,7 @@ def assess_server(
 ) -> TritonServerStatus:
     """Return the status of a server whose children were applied.
 
+    ``in_place`` says that there was no room for a spare pod, which ``rollout: Auto`` tried first;
     ``problem`` is why a child cannot be as the spec wants it; ``limit`` says what
     keeps the replicas below the need, and is empty if nothing does; ``rivals`` who else sets them,
     against the spec. ``repaired`` is the check of
@@ -50,6 +52,8 @@ def assess_server(
     stuck = failed or explain_stuck(living, workload, now=now)
     complete = workload.observed and ready == wanted == len(living) and not outdated
     rolling = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
+    if in_place and not complete:
+        rolling += "; pods are replaced in place, since no node has room for a spare one"
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
     limited = "LimitReached" if limit else "NotLimited"
     if rivals:
@@ -63,7 +67,7 @@ def assess_server(
     def judge(kind: ConditionType, holds: bool, reason: str, message: str) -> Condition:
         return _condition(record, kind, holds=holds, reason=reason, message=message, now=now)
 
-    waiting = "PodsStarting"
+    waiting = "ReplacingInPlace" if in_place else "PodsStarting"
     if stuck:
         waiting = "Unschedulable" if unplaced else "RolloutFailed" if failed else "PodsFailing"
     accepted = judge(ConditionType.ACCEPTED, True, "Valid", "")

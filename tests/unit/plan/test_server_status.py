@@ -41,6 +41,7 @@ def assess(
     problem: InvalidSpecError | None = None,
     claim: ClaimReport | None = None,
     repaired: Repair | None = None,
+    in_place: bool = False,
 ) -> TritonServerStatus:
     return assess_server(
         record(before),
@@ -48,6 +49,7 @@ def assess(
         pods,
         [plan(model("b")), plan(model("a"))],
         revision="rev",
+        in_place=in_place,
         problem=problem,
         limit=limit,
         rivals=rivals,
@@ -184,6 +186,17 @@ def test_a_rollout_whose_new_pods_do_not_come_up_has_failed(
 )
 def test_what_is_no_failed_rollout(pods: tuple[Pod, ...], at: float, reason: str) -> None:
     assert said(assess(*pods, load=workload(2), at=at))["Progressing"].endswith(f" {reason}")
+
+
+def test_a_rollout_in_place_is_told_and_is_no_news() -> None:
+    before = assess(OLD)
+    status = assess(OLD, UNPLACED, load=workload(1), before=before, in_place=True)
+
+    assert said(status)["Progressing"] == "True ReplacingInPlace"
+    assert "since no node has room for a spare one" in message(status, "Progressing")
+    assert find_events(before, status) == ()
+    done = assess(pod("a"), before=status, in_place=True)
+    assert (said(done)["Ready"], message(done)) == ("True AllPodsReady", "1 of 1 pods ready")
 
 
 def test_a_pod_that_finds_no_node_is_given_a_moment_first() -> None:
