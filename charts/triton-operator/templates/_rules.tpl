@@ -27,6 +27,9 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
   # Watched also where none is wanted: one that was made before is then deleted.
   resources: [networkpolicies]
   verbs: [list, watch, delete{{ if .Values.servers.networkPolicy.enabled }}, create, patch{{ end }}]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]  # One for each server with two pods or more.
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   # Never deleted: claims go with their server, by Kubernetes' garbage collector. Claims of users are only looked at.
   resources: [persistentvolumeclaims]

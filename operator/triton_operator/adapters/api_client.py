@@ -57,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
     "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
     "PersistentVolumeClaim": Kind("v1", "persistentvolumeclaims"),
     "Pod": Kind("v1", "pods"),
+    "PodDisruptionBudget": Kind("policy/v1", "poddisruptionbudgets"),
     "Secret": Kind("v1", "secrets"),
     "Service": Kind("v1", "services"),
 }

@@ -4,8 +4,8 @@ import hashlib
 import json
 from typing import Any
 
+from triton_operator.api.quantity import parse_quantity
 from triton_operator.desired.metadata import Manifest
-from triton_operator.desired.quantity import parse_quantity
 from triton_operator.observed import Body
 
 

@@ -37,7 +37,9 @@ from triton_operator.observed import (
 from triton_operator.plan.events import Event
 from triton_operator.ports import Key
 
-_CHILDREN = frozenset({"Deployment", "Service", "NetworkPolicy", "PersistentVolumeClaim"})
+_CHILDREN = frozenset(
+    {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"}
+)
 _NOTE_BYTES = 1024
 _LOG_BYTES = 2_000_000
 _KEY_SECONDS = 300.0

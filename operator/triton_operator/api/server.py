@@ -225,8 +225,9 @@ class TritonServerSpec(Resource):
     """Volume that holds the model repository; its size can be raised later, its sync be changed."""
     model_updates: Literal["HotReload", "Rollout"] = "HotReload"
     """How a changed model reaches the pods: HotReload loads it, Rollout makes new ones."""
-    rollout: Literal["ResourceAware", "Availability"] = "ResourceAware"
-    """How pods are replaced: in the room of the old ones, or with a spare pod beforehand."""
+    rollout: Literal["ResourceAware", "Availability", "Auto"] = "ResourceAware"
+    """How pods are replaced: in the room of the old ones, with a spare pod beforehand, or (Auto)
+    with a spare pod if a node has room for it, else in the room of the old ones."""
     response_cache: ResponseCache | None = None
     """Cache of responses in each pod; none if left out."""
     shared_memory_size: Quantity = "1Gi"

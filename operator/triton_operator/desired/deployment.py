@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triton_operator import names
+from triton_operator.api.quantity import quantity_bytes
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
 from triton_operator.desired.control_key import ENTRY, HEADER
@@ -19,7 +20,6 @@ from triton_operator.desired.metadata import (
 )
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
-from triton_operator.desired.quantity import quantity_bytes
 from triton_operator.desired.service import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from triton_operator.repository.layout import Layout
 from triton_operator.repository.manifest import LINKS
@@ -66,6 +66,7 @@ def build_deployment(
     one_node: bool = False,
     repository: str = LINKS,
     startable: Iterable[str] = (),
+    in_place: bool = False,
 ) -> Manifest:
     """Return the Deployment of a server.
 
@@ -75,7 +76,7 @@ def build_deployment(
     ``probe_model`` is the model without which a pod is not worth a request: the only one of a
     server that belongs to a model; None on a server that several share, where one model's failure
     must not take the pod away from the others. ``one_node`` says that only one node at a time can
-    mount the claim.
+    mount the claim; ``in_place`` that there is no room for a spare pod, for ``rollout: Auto``.
     """
     template = _build_template(server, image, probe_model, repository, one_node=one_node)
     template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = fingerprint(control_key)
@@ -93,7 +94,7 @@ def build_deployment(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": build_selector(server.metadata.name)},
-            "strategy": _build_strategy(server),
+            "strategy": _build_strategy(server, in_place=in_place),
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": server.spec.startup_timeout_seconds + 60,
             "template": template,
@@ -107,16 +108,13 @@ def template_revision(deployment: Manifest) -> str:
     return str(annotations[names.ANNOTATION_REVISION])
 
 
-def _build_strategy(server: TritonServer) -> dict[str, Any]:
-    match server.spec.rollout:
-        case "Availability":
-            surge, unavailable = 1, 0
-        case _:
-            # A new pod next to the old ones would wait for ever where all GPUs are taken.
-            surge, unavailable = 0, 1
+def _build_strategy(server: TritonServer, *, in_place: bool) -> dict[str, Any]:
+    mode = server.spec.rollout
+    # A new pod next to the old ones would wait for ever where all GPUs are taken.
+    surge = 0 if mode == "ResourceAware" or (mode == "Auto" and in_place) else 1
     return {
         "type": "RollingUpdate",
-        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
+        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": 1 - surge},
     }
 
 

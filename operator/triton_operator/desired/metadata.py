@@ -39,6 +39,11 @@ class ChildNames:
         return self.server
 
     @property
+    def disruption_budget(self) -> str:
+        """The PodDisruptionBudget of its pods."""
+        return self.server
+
+    @property
     def control_key(self) -> str:
         """The Secret with the key of the model-control API."""
         return f"{self.server}-control-key"

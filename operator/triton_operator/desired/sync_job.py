@@ -4,12 +4,12 @@ from collections.abc import Collection
 from typing import Any
 
 from triton_operator import names
+from triton_operator.api.quantity import quantity_bytes
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
 from triton_operator.desired.metadata import ChildNames, Manifest, build_labels, build_metadata
 from triton_operator.desired.placement import build_claim_label, build_placement
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
-from triton_operator.desired.quantity import quantity_bytes
 from triton_operator.desired.sync_mounts import (
     Mount,
     build_source_arguments,

@@ -31,7 +31,15 @@ from triton_operator.reconcile.servers import ServerReconciler
 from triton_operator.settings import Settings
 
 OWN_KINDS = (names.KIND_MODEL, names.KIND_SERVER)
-CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy", "PersistentVolumeClaim", "Job", "Pod")
+CHILD_KINDS = (
+    "Deployment",
+    "Service",
+    "NetworkPolicy",
+    "PodDisruptionBudget",
+    "PersistentVolumeClaim",
+    "Job",
+    "Pod",
+)
 CHILD_SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 FOREIGN_KINDS = (AUTOSCALER,)
 """Of others, who label them as they like."""

@@ -53,6 +53,8 @@ class Pod:
     termination_message: str = ""
     memory_limit: str = ""
     """Of our container, as a Kubernetes quantity."""
+    requests: tuple[tuple[str, str], ...] = ()
+    """What our container is promised: names of resources with quantities."""
     deletion_cost: str = "0"
     """Pods with the lowest number go first when there are to be fewer."""
 
@@ -77,15 +79,15 @@ class Pod:
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
         ended = state.get("terminated") or {}
-        spec = (body.get("spec") or {}).get("containers") or ()
-        limits: Mapping[str, Any] = next(
+        resources: Mapping[str, Any] = next(
             (
-                (each.get("resources") or {}).get("limits") or {}
-                for each in spec
-                if each.get("name") == container.get("name")
+                each.get("resources") or {}
+                for each in (body.get("spec") or {}).get("containers") or ()
+                if each.get("name") in (names.CONTAINER_TRITON, names.CONTAINER_SYNC)
             ),
             {},
         )
+        limits, requests = (resources.get(key) or {} for key in ("limits", "requests"))
         last = ended or (container.get("lastState") or {}).get("terminated") or {}
         crashed = component == COMPONENT_SERVER and last.get("exitCode", 0) != 0
         scheduled = conditions.get("PodScheduled", {})
@@ -117,7 +119,8 @@ class Pod:
             exit_code=ended.get("exitCode"),
             exit_reason=reason_and_message(status) or ended.get("reason", ""),
             termination_message=ended.get("message", ""),
-            memory_limit=str(limits.get("memory", "")),
+            memory_limit=str(limits.get("memory", "")) if container else "",
+            requests=tuple(sorted((name, str(each)) for name, each in requests.items())),
             deletion_cost=annotations.get(names.ANNOTATION_DELETION_COST, "0"),
         )
 

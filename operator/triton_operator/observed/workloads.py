@@ -26,6 +26,10 @@ class Workload:
     """The controller's message once the progress deadline is over."""
     refused: str = ""
     """Why the controller could not make pods (quota, admission)."""
+    revision: str = ""
+    """The revision of the template that new pods are made from."""
+    in_place: bool = False
+    """An old pod goes before a new one is made."""
     repository: str = LINKS
     """What new pods serve: a revision of the repository, or LINKS."""
     repositories: frozenset[str] = frozenset({LINKS})
@@ -41,7 +45,9 @@ class Workload:
         progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure")
         generation = body["metadata"].get("generation", 0)
         template = (spec.get("template") or {}).get("metadata") or {}
-        repository = (template.get("annotations") or {}).get(names.ANNOTATION_REPOSITORY, LINKS)
+        annotations = template.get("annotations") or {}
+        repository = annotations.get(names.ANNOTATION_REPOSITORY, LINKS)
+        strategy = (spec.get("strategy") or {}).get("rollingUpdate") or {}
         listed = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_REPOSITORIES, "")
         return cls(
             exists=True,
@@ -50,6 +56,8 @@ class Workload:
             replicas=status.get("replicas", 0),
             updated=status.get("updatedReplicas", 0),
             ready=status.get("readyReplicas", 0),
+            revision=annotations.get(names.ANNOTATION_REVISION, ""),
+            in_place=strategy.get("maxSurge") == 0,
             repository=repository,
             repositories=frozenset({repository, *filter(None, listed.split(","))}),
             stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",

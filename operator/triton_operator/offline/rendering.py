@@ -156,6 +156,7 @@ def _build_objects(
         "service": children.service,
         "service-headless": children.headless_service,
         "networkpolicy": children.network_policy,
+        "poddisruptionbudget": children.disruption_budget,
         "deployment": children.deployment,
         "configmap-manifest": build_manifest_map(server, manifest),
         "job-sync": job,

@@ -10,7 +10,9 @@ from triton_operator.api.server import TritonServerStatus
 
 Status = TritonModelStatus | TritonServerStatus
 
-_PASSING = frozenset({"Syncing", "Loading", "NoReadyPods", "PodsStarting", "Complete"})
+_PASSING = frozenset(
+    {"Syncing", "Loading", "NoReadyPods", "PodsStarting", "ReplacingInPlace", "Complete"}
+)
 """Reasons of a condition that is simply on its way."""
 
 

@@ -40,5 +40,25 @@ def explain_stuck(pods: Iterable[Pod], workload: Workload, *, now: datetime) -> 
     return explain_waiting(pods, now=now) or workload.refused or workload.stalled
 
 
+def explain_failed_rollout(
+    pods: Iterable[Pod], workload: Workload, revision: str, *, now: datetime
+) -> str:
+    """Return why new pods do not come up while older ones serve on; empty unless that is so.
+
+    Kubernetes replaces no more pods then, and tries the new ones again and again. Pods that find no
+    node are no failure: they wait for room.
+    """
+    pods = tuple(pods)
+    serving = sum(pod.ready for pod in pods if pod.revision != revision)
+    newer = [pod for pod in pods if pod.revision == revision]
+    why = explain_stuck(newer, workload, now=now)
+    if not serving or not why or any(pod.unschedulable for pod in newer):
+        return ""
+    return (
+        f"{why}; the rollout goes no further and {serving} of {workload.desired} pods serve on as"
+        " before: put back what was changed, or change it again"
+    )
+
+
 def _will_pass(waiting: str) -> bool:
     return waiting.startswith(_PASSING) or any(hiccup in waiting for hiccup in _HICCUPS)

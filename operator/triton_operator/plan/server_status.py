@@ -11,7 +11,11 @@ from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.models import ModelPlan
-from triton_operator.plan.pods import explain_stuck, is_unschedulable
+from triton_operator.plan.pods import (
+    explain_failed_rollout,
+    explain_stuck,
+    is_unschedulable,
+)
 from triton_operator.plan.sync import Repair
 
 
@@ -22,6 +26,7 @@ def assess_server(
     plans: Iterable[ModelPlan],
     *,
     revision: str,
+    in_place: bool,
     problem: InvalidSpecError | None,
     limit: str,
     rivals: str,
@@ -32,6 +37,7 @@ def assess_server(
 ) -> TritonServerStatus:
     """Return the status of a server whose children were applied.
 
+    ``in_place`` says that there was no room for a spare pod, which ``rollout: Auto`` tried first;
     ``problem`` is why a child cannot be as the spec wants it; ``limit`` says what
     keeps the replicas below the need, and is empty if nothing does; ``rivals`` who else sets them,
     against the spec. ``repaired`` is the check of
@@ -42,9 +48,12 @@ def assess_server(
     outdated = sum(pod.revision != revision for pod in living)
     wanted = workload.desired
     counts = f"{ready} of {wanted} pods ready"
-    stuck = explain_stuck(living, workload, now=now)
+    failed = explain_failed_rollout(living, workload, revision, now=now)
+    stuck = failed or explain_stuck(living, workload, now=now)
     complete = workload.observed and ready == wanted == len(living) and not outdated
     rolling = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
+    if in_place and not complete:
+        rolling += "; pods are replaced in place, since no node has room for a spare one"
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
     limited = "LimitReached" if limit else "NotLimited"
     if rivals:
@@ -58,7 +67,9 @@ def assess_server(
     def judge(kind: ConditionType, holds: bool, reason: str, message: str) -> Condition:
         return _condition(record, kind, holds=holds, reason=reason, message=message, now=now)
 
-    waiting = ("Unschedulable" if unplaced else "PodsFailing") if stuck else "PodsStarting"
+    waiting = "ReplacingInPlace" if in_place else "PodsStarting"
+    if stuck:
+        waiting = "Unschedulable" if unplaced else "RolloutFailed" if failed else "PodsFailing"
     accepted = judge(ConditionType.ACCEPTED, True, "Valid", "")
     if problem is not None:
         complete, stuck, waiting = False, str(problem), problem.reason

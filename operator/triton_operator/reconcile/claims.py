@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from triton_operator.api.quantity import parse_quantity
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import build_claim
 from triton_operator.desired.metadata import ChildNames
-from triton_operator.desired.quantity import parse_quantity
 from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.observed import Body, Claim
 from triton_operator.plan.claim import (

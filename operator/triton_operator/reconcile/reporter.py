@@ -15,6 +15,7 @@ from triton_operator.plan.events import Event, find_events, is_passing
 from triton_operator.plan.model_status import Assessment, assess_model, report_unserved
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck
+from triton_operator.plan.replacement import await_room
 from triton_operator.plan.replicas import carries_out, explain_rivals
 from triton_operator.plan.server_status import assess_server, assess_server_failure
 from triton_operator.ports import Clock, Cluster, Key
@@ -50,6 +51,7 @@ class Reporter:
             )
         )
         revision = template_revision(this.children.deployment)
+        pods = await_room(this.served, this.server, now=now) if this.in_place else (*this.served,)
         seen = Assessment(
             server=this.record.meta.name,
             namespace=this.record.meta.namespace,
@@ -57,7 +59,7 @@ class Reporter:
             pods=this.served,
             sync=this.sync,
             refusals=this.refusals,
-            blocked=explain_stuck(this.served, workload, now=now)
+            blocked=explain_stuck(pods, workload, now=now)
             or str(this.problem or "")
             or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),
         )
@@ -70,9 +72,10 @@ class Reporter:
             status = assess_server(
                 this.record,
                 workload,
-                this.served,
+                pods,
                 this.plans,
                 revision=revision,
+                in_place=this.in_place,
                 problem=this.problem,
                 limit=this.scaling.limit,
                 rivals=explain_rivals(this.server, this.world.autoscalers),

@@ -14,6 +14,7 @@ from triton_operator.plan.acceptance import judge_leaving, judge_models
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
+from triton_operator.plan.replacement import must_replace_in_place
 from triton_operator.plan.replicas import carries_out, plan_deletion_costs, plan_replicas
 from triton_operator.plan.rollouts import (
     choose_repository,
@@ -171,6 +172,7 @@ class ServerReconciler:
         costs = plan_deletion_costs(pods, scaling.idle, workload, replicas)
         for pod, cost in costs.items():
             await self._cluster.set_deletion_cost(record.meta.namespace, pod, cost)
+        in_place = must_replace_in_place(server, workload, latest.server_pods(), now=self._now())
         children = build_children(
             server,
             default_image=self._settings.server_image,
@@ -180,6 +182,7 @@ class ServerReconciler:
             one_node=needs_one_node(modes),
             repository=repository,
             startable=templates,
+            in_place=in_place,
             access=self._settings.server_access,
         )
         refusals = await asyncio.gather(
@@ -200,6 +203,7 @@ class ServerReconciler:
             claim=storage,
             sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
             repository=repository,
+            in_place=in_place,
             key=key,
             served=served,
             refusals={},

@@ -30,6 +30,8 @@ class Pass:
     sync: SyncPlan
     repository: str
     """What up-to-date pods serve: a revision of the repository, or LINKS."""
+    in_place: bool
+    """Whether ``rollout: Auto`` has found no room for a spare pod."""
     key: str
     served: Mapping[Pod, Served | None]
     refusals: Mapping[str, Refusal]

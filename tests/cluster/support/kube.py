@@ -34,6 +34,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "PersistentVolume": ("v1", "persistentvolumes"),
     "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
     "Pod": ("v1", "pods"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
     "Secret": ("v1", "secrets"),
     "Service": ("v1", "services"),
     "TritonModel": (_OURS, "tritonmodels"),

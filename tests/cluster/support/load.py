@@ -1,6 +1,7 @@
 """Requests that go on while something happens, and what became of each of them."""
 
 import http.client
+import json
 import random
 import threading
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import tritonclient.grpc as grpc_client
 from tritonclient.utils import InferenceServerException
 
-from tests.cluster.support.triton import GRPC_PORT, ask, number_request
+from tests.cluster.support.triton import GRPC_PORT, HTTP_PORT, Answer, ask, number_request
 
 _PAUSE_SECONDS = 0.02
 _MOST_SECONDS = 120.0
@@ -35,7 +36,8 @@ class Request:
 class Load:
     """Several clients that ask one model without a break; a context manager.
 
-    HTTP clients open a connection for every request, gRPC clients keep their channel.
+    HTTP clients open a connection for every request, gRPC clients keep their channel. Others keep
+    an HTTP connection, and send a request again when it was closed; the bare ones do not.
     """
 
     host: str
@@ -48,12 +50,19 @@ class Load:
     most_seconds: float = _MOST_SECONDS
     pause_seconds: float = _PAUSE_SECONDS
     """Between the requests of one client."""
+    keep_alive_clients: int = 0
+    bare_clients: int = 0
     _requests: list[Request] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> "Load":
-        kinds = [self._ask_http] * self.http_clients + [self._ask_grpc] * self.grpc_clients
+        kinds = (
+            *[self._ask_http] * self.http_clients,
+            *[self._ask_grpc] * self.grpc_clients,
+            *[self._ask_kept] * self.keep_alive_clients,
+            *[self._ask_bare] * self.bare_clients,
+        )
         self._threads = [threading.Thread(target=kind, daemon=True) for kind in kinds]
         for thread in self._threads:
             thread.start()
@@ -86,16 +95,38 @@ class Load:
         return f"{counts}, {len(self.failed())} failed, slowest {slowest:.2f} s"
 
     def _ask_http(self) -> None:
+        body = number_request(self.value)
+        self._repeat("http", lambda: _number(ask(self.host, self._path, body, seconds=30)))
+
+    def _ask_kept(self) -> None:
+        self._keep_alive("http keep-alive", retries=1)
+
+    def _ask_bare(self) -> None:
+        self._keep_alive("bare keep-alive", retries=0)
+
+    def _keep_alive(self, protocol: str, retries: int) -> None:
+        connection = http.client.HTTPConnection(self.host, HTTP_PORT, timeout=30)
+        body = json.dumps(number_request(self.value))
+
+        def once(left: int = retries) -> float:
+            try:
+                # It connects again after `close`.
+                connection.request("POST", self._path, body=body)
+                answer = connection.getresponse()
+                return _number(Answer(answer.status, answer.read().decode(errors="replace")))
+            except (ConnectionError, http.client.HTTPException):
+                connection.close()
+                if not left:
+                    raise
+                return once(left - 1)
+
+        self._repeat(protocol, once)
+        connection.close()
+
+    @property
+    def _path(self) -> str:
         version = f"/versions/{self.version}" if self.version else ""
-        path, body = f"/v2/models/{self.model}{version}/infer", number_request(self.value)
-
-        def once() -> float:
-            answer = ask(self.host, path, body, seconds=30)
-            if answer.status != http.HTTPStatus.OK:
-                raise OSError(f"HTTP {answer.status}: {answer.text}")
-            return float(answer.json()["outputs"][0]["data"][0])
-
-        self._repeat("http", once)
+        return f"/v2/models/{self.model}{version}/infer"
 
     def _ask_grpc(self) -> None:
         client = grpc_client.InferenceServerClient(f"{self.host}:{GRPC_PORT}")
@@ -124,3 +155,9 @@ class Load:
             took = time.monotonic() - start
             self._requests.append(Request(protocol, start, took, value, error))
             self._stop.wait(self.pause_seconds)
+
+
+def _number(answer: Answer) -> float:
+    if answer.status != http.HTTPStatus.OK:
+        raise OSError(f"HTTP {answer.status}: {answer.text}")
+    return float(answer.json()["outputs"][0]["data"][0])

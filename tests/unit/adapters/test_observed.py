@@ -66,6 +66,14 @@ def test_a_pod_that_finds_no_node() -> None:
     assert pod.unschedulable_since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_what_a_pod_asks_for_is_known_before_it_has_a_node() -> None:
+    sidecar = {"name": "istio-proxy", "resources": {"requests": {"memory": "1Mi"}}}
+    ours = {"name": "triton", "resources": {"requests": {"nvidia.com/gpu": "1", "cpu": 2}}}
+    pod = Pod.parse({"metadata": {"name": "a"}, "spec": {"containers": [sidecar, ours]}})
+
+    assert dict(pod.requests) == {"nvidia.com/gpu": "1", "cpu": "2"}
+
+
 def test_a_pod_that_cannot_start_and_one_that_ended() -> None:
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
     stuck = Pod.parse(
@@ -163,6 +171,18 @@ def test_a_deployment() -> None:
     assert Workload.parse(body) == Workload(True, True, 3, 3, 2, 1, "too slow", "Quota: full")
     assert not Workload.parse(body | {"status": {"observedGeneration": 1}}).observed
     assert Workload.parse({"metadata": {}}).desired == 1
+
+
+@pytest.mark.parametrize(("surge", "in_place"), [(0, True), (1, False), ("25%", False)])
+def test_how_a_deployment_replaces_its_pods(surge: int | str, in_place: bool) -> None:
+    annotations = {names.ANNOTATION_REVISION: "abc"}
+    spec = {
+        "strategy": {"rollingUpdate": {"maxSurge": surge}},
+        "template": {"metadata": {"annotations": annotations}},
+    }
+    workload = Workload.parse({"metadata": {}, "spec": spec})
+
+    assert (workload.in_place, workload.revision) == (in_place, "abc")
 
 
 @pytest.mark.parametrize(

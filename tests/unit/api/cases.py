@@ -330,7 +330,7 @@ REFUSED = (
     ),
     Refused("size of no kind", server(repository={"size": "large"}), "spec.repository.size"),
     Refused("no such way of updating", server(modelUpdates="Poll"), "spec.modelUpdates"),
-    Refused("not built yet", server(rollout="Auto"), "spec.rollout"),
+    Refused("no such rollout", server(rollout="Recreate"), "spec.rollout"),
     Refused("verbosity", server(logVerbosity=10), "spec.logVerbosity"),
     Refused("other repository", _args("--model-repository=/x"), "spec.args[0]", "sets this flag"),
     Refused("abbreviated flag", _args("--model-rep=/x"), "spec.args[0]", "sets this flag"),
@@ -425,6 +425,7 @@ ACCEPTED = {
     ),
     "server with defaults": server(),
     "fixed server": server(replicas=0, rollout="Availability"),
+    "server that surges where it can": server(rollout="Auto"),
     "immutable server": server(modelUpdates="Rollout", rollout="Availability"),
     "scaled server": server(autoscaling={"maxReplicas": 4, "mode": "Observe"}),
     "scaled server with everything": server(

@@ -25,6 +25,7 @@ USED = {
     *(("", "services", verb) for verb in ("list", "watch")),
     *(("", "persistentvolumeclaims", verb) for verb in ("list", "watch")),
     *(("networking.k8s.io", "networkpolicies", verb) for verb in ("list", "watch")),
+    *(("policy", "poddisruptionbudgets", verb) for verb in ("list", "watch")),
     *(("batch", "jobs", verb) for verb in ("list", "watch")),
     *(("", "pods", verb) for verb in ("list", "watch")),
     *(("autoscaling", "horizontalpodautoscalers", verb) for verb in ("list", "watch")),
@@ -32,6 +33,7 @@ USED = {
     *((OURS, "tritonservers", verb) for verb in ("create", "patch")),
     *(("apps", "deployments", verb) for verb in ("create", "patch")),
     *(("", "services", verb) for verb in ("create", "patch")),
+    *(("policy", "poddisruptionbudgets", verb) for verb in ("create", "patch")),
     *(("", "persistentvolumeclaims", verb) for verb in ("create", "patch")),
     # `KubeCluster.claim`
     ("", "persistentvolumeclaims", "get"),
@@ -45,6 +47,7 @@ USED = {
     ("apps", "deployments", "delete"),
     ("", "services", "delete"),
     ("networking.k8s.io", "networkpolicies", "delete"),
+    ("policy", "poddisruptionbudgets", "delete"),
     ("", "pods", "delete"),
     ("batch", "jobs", "delete"),
     ("", "configmaps", "delete"),

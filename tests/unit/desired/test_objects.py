@@ -21,13 +21,13 @@ from tests.unit.desired.servers import (
 )
 from triton_operator import names
 from triton_operator.adapters.api_client import KINDS
+from triton_operator.api.quantity import parse_quantity, quantity_bytes
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import build_claim
 from triton_operator.desired.control_key import build_control_key, read_control_key
 from triton_operator.desired.deployment import build_deployment, template_revision
 from triton_operator.desired.metadata import ChildNames, build_selector
 from triton_operator.desired.placement import build_claim_label, build_placement
-from triton_operator.desired.quantity import parse_quantity, quantity_bytes
 from triton_operator.desired.sync_job import build_sync_job
 from triton_operator.desired.sync_mounts import source_claims
 from triton_operator.observed import Pod, Workload
@@ -332,6 +332,17 @@ def test_new_pods_take_the_room_of_the_old_ones_unless_there_is_to_be_a_spare() 
 
     assert rolling(SHARED_CASE) == {"maxSurge": 0, "maxUnavailable": 1}
     assert rolling(FULL_CASE) == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+@pytest.mark.parametrize(
+    ("rollout", "in_place", "surge"),
+    [("Auto", False, 1), ("Auto", True, 0), ("Availability", True, 1), ("ResourceAware", False, 0)],
+)
+def test_only_auto_depends_on_the_room_there_is(rollout: str, in_place: bool, surge: int) -> None:
+    case = Case("", server("vision", rollout=rollout), ())
+    strategy = case.children(in_place=in_place).deployment["spec"]["strategy"]
+
+    assert strategy["rollingUpdate"] == {"maxSurge": surge, "maxUnavailable": 1 - surge}
 
 
 def test_the_claim_of_the_user_is_used_and_not_made() -> None:

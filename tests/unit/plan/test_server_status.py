@@ -41,6 +41,7 @@ def assess(
     problem: InvalidSpecError | None = None,
     claim: ClaimReport | None = None,
     repaired: Repair | None = None,
+    in_place: bool = False,
 ) -> TritonServerStatus:
     return assess_server(
         record(before),
@@ -48,6 +49,7 @@ def assess(
         pods,
         [plan(model("b")), plan(model("a"))],
         revision="rev",
+        in_place=in_place,
         problem=problem,
         limit=limit,
         rivals=rivals,
@@ -133,6 +135,68 @@ def test_the_state_of_the_pods_is_told(
     assert said(status)["Accepted"] == "True Valid"
     assert words in message(status)
     assert assess(*pods, load=load, before=status, at=1) == status
+
+
+OLD = pod("old", revision="before")
+NO_IMAGE = pod("new", ready=False, running=False, waiting="ErrImagePull: no such image")
+CRASHED = pod("new", ready=False, crash="Error, exit code 1")
+
+
+@pytest.mark.parametrize(
+    ("pods", "load", "words"),
+    [
+        ((OLD, NO_IMAGE), workload(2), "ErrImagePull: no such image; the rollout goes no further"),
+        ((OLD, CRASHED), workload(2), "pod new crashes: Error, exit code 1; the rollout goes no"),
+        ((OLD,), workload(2, refused="FailedCreate: quota"), "FailedCreate: quota; the rollout"),
+        ((OLD, STARTING), workload(2, stalled="too slow"), "too slow; the rollout goes no further"),
+    ],
+)
+def test_a_rollout_whose_new_pods_do_not_come_up_has_failed(
+    pods: tuple[Pod, ...], load: Workload, words: str
+) -> None:
+    before = assess(OLD, pod("other", revision="before"))
+    status = assess(*pods, load=load, before=before)
+
+    assert said(status)["Progressing"] == "False RolloutFailed"
+    assert said(status)["Ready"] == "False RolloutFailed"
+    assert said(status)["Available"].startswith("True")
+    assert words in message(status, "Progressing")
+    assert "1 of 2 pods serve on as before: put back what was" in message(status, "Progressing")
+    assert [event.reason for event in find_events(before, status)] == ["RolloutFailed"]
+    assert find_events(status, assess(*pods, load=load, before=status, at=60)) == ()
+
+
+@pytest.mark.parametrize(
+    ("pods", "at", "reason"),
+    [
+        # Nobody serves: there is nothing that the rollout has spared.
+        ((pod("old", revision="before", ready=False), NO_IMAGE), 0, "PodsFailing"),
+        # It is an old pod that fails, and it goes anyway.
+        (
+            (OLD, pod("c", revision="before", ready=False, crash="Error"), STARTING),
+            0,
+            "PodsFailing",
+        ),
+        # A new pod of a server that has no old ones: it is scaled up.
+        ((pod("a"), NO_IMAGE), 0, "PodsFailing"),
+        ((OLD, UNPLACED), 6, "Unschedulable"),
+        ((OLD, UNPLACED), 4, "PodsStarting"),
+        ((OLD, STARTING), 0, "PodsStarting"),
+    ],
+)
+def test_what_is_no_failed_rollout(pods: tuple[Pod, ...], at: float, reason: str) -> None:
+    assert said(assess(*pods, load=workload(2), at=at))["Progressing"].endswith(f" {reason}")
+
+
+def test_a_rollout_in_place_is_told_and_is_no_news() -> None:
+    before = assess(OLD)
+    status = assess(OLD, UNPLACED, load=workload(1), before=before, in_place=True)
+
+    assert said(status)["Progressing"] == "True ReplacingInPlace"
+    assert "since no node has room for a spare one" in message(status, "Progressing")
+    assert find_events(before, status) == ()
+    done = assess(pod("a"), before=status, in_place=True)
+    assert (said(done)["Ready"], message(done)) == ("True AllPodsReady", "1 of 1 pods ready")
 
 
 def test_a_pod_that_finds_no_node_is_given_a_moment_first() -> None:

@@ -468,18 +468,23 @@ class World:
         return encode_outcome(manifest.digest(), outcome)
 
     def _run_deployment(self, deployment: Body) -> None:
-        name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
+        name, spec = deployment["metadata"]["name"], deployment["spec"]
+        template = spec["template"]
         pods = self._pods_of(name)
         revision = template["metadata"]["annotations"][names.ANNOTATION_REVISION]
         outdated = [p for p in pods if _annotation(p, names.ANNOTATION_REVISION) != revision]
         unready = [p for p in outdated if not p["status"].get("ready")]
-        if unready or (outdated and all(p["status"].get("ready") for p in pods)):
+        replicas, rolling = spec["replicas"], spec["strategy"]["rollingUpdate"]
+        ready = sum(bool(p["status"].get("ready")) for p in pods)
+        if unready or (outdated and ready > replicas - rolling["maxUnavailable"]):
             self.remove("Pod", (unready or outdated)[0]["metadata"]["name"])
         pods = self._pods_of(name)
+        left = any(pod in pods for pod in outdated)
+        wanted = replicas + (rolling["maxSurge"] if left else 0)
         pods.sort(key=lambda p: -int(_annotation(p, names.ANNOTATION_DELETION_COST) or 0))
-        for surplus in pods[deployment["spec"]["replicas"] :]:
+        for surplus in pods[wanted:]:
             self.remove("Pod", surplus["metadata"]["name"])
-        for _ in range(deployment["spec"]["replicas"] - len(pods)):
+        for _ in range(wanted - len(pods)):
             self._uids += 1
             self._add(
                 {
