@@ -1,0 +1,30 @@
+"""Hooks of MkDocs, for what its configuration cannot say."""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+_LINK = re.compile(r"\]\(((?:\.\./)+[^)]+)\)")
+
+
+def on_config(config: Any) -> Any:
+    """Return the configuration with every decision in the navigation, in its order."""
+    folder = Path(config.docs_dir)
+    decisions = sorted(path for path in folder.glob("adr/[0-9]*.md"))
+    section = next(each for each in config.nav if "Decisions" in each)
+    section["Decisions"] += [path.relative_to(folder).as_posix() for path in decisions]
+    return config
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+    """Return the page with links into the repository where they leave docs/."""
+    folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+
+    def replace(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(folder, link[1]))
+        if path.startswith("docs/"):
+            return link[0]
+        return f"]({config.extra['repository']}/{path})"
+
+    return _LINK.sub(replace, markdown)
