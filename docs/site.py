@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+_BLOCK = re.compile(r"(?:- |1\. |\| )")
+_PROSE = re.compile(r"(?!- |\d+\. |\||#|<!--|```|\s)")
 _LINK = re.compile(r"\]\(((?:\.\./)+[^)]+)\)")
 
 
@@ -18,7 +20,11 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
-    """Return the page with links into the repository where they leave docs/."""
+    """Return the page as GitHub would show it.
+
+    Links that leave docs/ lead into the repository; a list or table right after a line of text is
+    one.
+    """
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
 
     def replace(link: re.Match[str]) -> str:
@@ -27,4 +33,16 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
             return link[0]
         return f"]({config.extra['repository']}/{path})"
 
-    return _LINK.sub(replace, markdown)
+    return _apart(_LINK.sub(replace, markdown))
+
+
+def _apart(markdown: str) -> str:
+    """Return a page with an empty line between text and a list or table that follows."""
+    lines, before, code = [], "", False
+    for line in markdown.split("\n"):
+        code ^= line.startswith("```")
+        if not code and before and _PROSE.match(before) and _BLOCK.match(line):
+            lines.append("")
+        lines.append(line)
+        before = line
+    return "\n".join(lines)

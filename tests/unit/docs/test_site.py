@@ -48,3 +48,10 @@ def test_links_to_other_files_lead_into_the_repository(site: Path) -> None:
 
     assert targets
     assert all((ROOT / target).exists() for target in targets)
+
+
+def test_lists_and_tables_are_no_paragraphs(site: Path) -> None:
+    """GitHub needs no empty line before them, the site does."""
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<pre>.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert re.findall(r"^(?:- |\| |\d+\. ).*", text, re.MULTILINE) == [], page.name
