@@ -72,7 +72,7 @@ crds: venv ## Write crds/, the chart's copy and docs/reference from operator/tri
 	@$(PYTHON) -m tests.field_reference
 
 docs: venv ## Build the documentation's site into build/site
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet && echo "== build/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict && echo "== build/site/index.html"
 
 docs-serve: venv ## Show the documentation on http://127.0.0.1:8000, and follow changes
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs serve --strict
