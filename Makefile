@@ -12,7 +12,7 @@ PYTHON := $(VENV)/bin/python
 WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
 
 .PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart bench-autoscaling \
-	bench-cluster-day bench-scraping clean
+	bench-cluster-day bench-scraping docs docs-serve clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -66,9 +66,16 @@ format: venv ## Format the code
 	@$(VENV)/bin/ruff check --fix --quiet operator tests || true
 	@$(VENV)/bin/ruff format operator tests
 
-crds: venv ## Write crds/ and the chart's copy from the models in operator/triton_operator/api
+crds: venv ## Write crds/, the chart's copy and docs/reference from operator/triton_operator/api
 	@$(PYTHON) -m triton_operator.api.crd crds
 	@rm -f charts/triton-operator/files/crds/*.yaml && cp crds/*.yaml charts/triton-operator/files/crds/
+	@$(PYTHON) -m tests.field_reference
+
+docs: venv ## Build the documentation's site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict && echo "== build/site/index.html"
+
+docs-serve: venv ## Show the documentation on http://127.0.0.1:8000, and follow changes
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs serve --strict
 
 chart: crds ## Write what the chart holds of other files: CRDs, its values' descriptions and table
 	@$(PYTHON) -m tests.chart_values
