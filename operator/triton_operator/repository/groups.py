@@ -26,16 +26,14 @@ def find_groups(
             as it is holds members together that change, too.
 
     """
-    groups = [frozenset({name}) for name in changing]
+    groups = {name: frozenset({name}) for name in changing}
     for calls in states:
         for ensemble, members in calls.items():
-            if not members:
-                continue  # as most models: a server may have very many
-            tied = _reachable(ensemble, calls) & frozenset(changing)
-            touched = [group for group in groups if group & tied]
-            rest = [group for group in groups if not group & tied]
-            groups = [*rest, frozenset().union(*touched)] if touched else rest
-    return groups
+            if members:  # as few models have: a server may have very many
+                tied = (groups[name] for name in _reachable(ensemble, calls) if name in groups)
+                group = frozenset[str]().union(*tied)
+                groups |= dict.fromkeys(group, group)
+    return list(set(groups.values()))
 
 
 def _reachable(ensemble: str, calls: Mapping[str, Collection[str]]) -> frozenset[str]:
