@@ -15,7 +15,7 @@ def parse_time(value: str | None) -> datetime | None:
 
 def parse_number(value: str | None) -> int:
     """Return a number in an annotation; 0 for anything else."""
-    return int(value) if value and value.isdigit() else 0
+    return int(value) if value and value.isdecimal() else 0
 
 
 def reason_and_message(value: Mapping[str, Any]) -> str:

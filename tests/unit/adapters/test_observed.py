@@ -145,7 +145,7 @@ def test_a_job_and_how_it_ended() -> None:
     assert ended.finished_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("sequence", [None, "", "three", "-1"])
+@pytest.mark.parametrize("sequence", [None, "", "three", "-1", "²"])
 def test_a_job_whose_annotations_somebody_spoiled_comes_first(sequence: str | None) -> None:
     annotations = {names.ANNOTATION_SEQUENCE: sequence} if sequence is not None else None
 
