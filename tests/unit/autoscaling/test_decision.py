@@ -333,3 +333,16 @@ def test_ever_new_sizes_of_batches_do_not_fill_the_memory() -> None:
     kept = memory.models["m"].batches
     assert len(kept) == MOST_BATCHES
     assert max(kept, key=lambda each: each.executions).size == 1, "what is executed most stays"
+
+
+def test_a_time_without_any_share_of_the_gpus_leaves_nothing_behind() -> None:
+    plant = Plant(spec())
+    plant.start(1)
+    plant.most = 0
+    plant.run(0.5 * CAPACITY, 60)
+    assert len(plant.pods) == 1, "minReplicas are kept"
+
+    plant.most = None
+    rule = plant.run(0.5 * CAPACITY, 60).needs[0].rule
+    assert rule is not None
+    assert rule.level < 0.8, "500 ms at 100 ms of service, with random arrivals"
