@@ -389,6 +389,17 @@ async def test_probes_notice_what_stands_still(
     await operator.stop()
 
 
+async def test_the_time_between_two_renewals_is_no_standstill(
+    start: Callable[[str], Awaitable[Operator]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Lease of many minutes is renewed every few minutes."""
+    operator = await start("first")
+    await until(lambda: not operator.unready())
+    monkeypatch.setattr(operator_module, "_STUCK_LOOP_SECONDS", 0.0)
+    assert "nothing is tried to get or to keep the Lease" not in operator.stuck()
+    await operator.stop()
+
+
 async def test_one_that_hears_nothing_is_alive_but_not_ready(
     server: tuple[ApiServer, str],
     start: Callable[[str], Awaitable[Operator]],

@@ -176,7 +176,7 @@ def _assess(
         startup=pool.startup_seconds,
         patience=spec.scale_up.stabilization_window_seconds,
         least=spec.min_replicas,
-        most=spec.max_replicas if pool.most is None else min(spec.max_replicas, pool.most),
+        most=_most(spec, pool),
         stay=(1 - spec.scale_down.max_percent / 100) ** (1 / spec.scale_down.period_seconds),
     )
     needs: list[ModelNeed] = []
@@ -198,11 +198,17 @@ def _assess(
     return needs, models
 
 
+def _most(spec: Autoscaling, pool: Pool) -> int:
+    """Return the most pods that there may be: minReplicas are kept, whatever the share of GPUs."""
+    share = spec.max_replicas if pool.most is None else min(spec.max_replicas, pool.most)
+    return max(spec.min_replicas, share)
+
+
 def _bound(spec: Autoscaling, pool: Pool, wanted: int, need: int) -> tuple[int, str]:
     """Return the number within all limits, and the limit that keeps it below the need."""
-    most, limit = spec.max_replicas, explain.at_maximum(spec, need)
-    if pool.most is not None and pool.most < most:
-        most, limit = max(pool.most, spec.min_replicas), explain.at_share(pool, need)
+    most, limit = _most(spec, pool), explain.at_maximum(spec, need)
+    if pool.most is not None and pool.most < spec.max_replicas:
+        limit = explain.at_share(pool, need)
     if pool.unschedulable and wanted > pool.desired and pool.desired < most:
         most, limit = pool.desired, explain.unschedulable(pool, need)
     bounded = max(spec.min_replicas, min(most, wanted))

@@ -1,6 +1,7 @@
 """How many pods one model needs, and what is remembered of it from tick to tick."""
 
 from dataclasses import dataclass, field, replace
+from heapq import nlargest
 from math import ceil, exp, sqrt
 
 from triton_operator.autoscaling.capacity import (
@@ -35,6 +36,8 @@ PRIOR_REQUESTS = 500.0
 SHORTEST_STALL = 10.0
 UNKNOWN_STALL = 30.0
 """How long nothing may be finished before a pod is stuck: 5 service times, and at least that."""
+MOST_BATCHES = 1000
+"""Sizes that are remembered: they come from pods, and there is no end of numbers."""
 _EPSILON = 1e-9
 
 
@@ -197,14 +200,16 @@ def _remember(memory: ModelMemory, signals: Signals, at: float) -> ModelMemory:
         entry = merged.setdefault(each.size, [0.0, 0.0])
         entry[0] += each.executions
         entry[1] += each.busy_ns
-    kept = tuple(Batches(size, *entry) for size, entry in merged.items())
+    kept = [Batches(size, *entry) for size, entry in merged.items()]
+    if len(kept) > MOST_BATCHES:
+        kept = nlargest(MOST_BATCHES, kept, key=lambda each: each.executions)
     return replace(
         memory,
         arrivals=memory.arrivals.grow(at, signals.arrivals, ARRIVAL_SECONDS - signals.seconds / 2),
         # What was learned does not fade away while nothing is executed.
         busy=memory.busy * fade + signals.busy if keeps else memory.busy,
         executed=executed if keeps else memory.executed,
-        batches=kept if signals.executed > 0 else memory.batches,
+        batches=tuple(kept) if signals.executed > 0 else memory.batches,
         stuck_since={uid: memory.stuck_since.get(uid, at) for uid in signals.stuck},
     )
 

@@ -52,7 +52,8 @@ _RETRY_SECONDS = 2.0
 _STUCK_PASS_SECONDS = 900.0
 """A pass waits for nothing but answers, each of them for seconds only."""
 _STUCK_LOOP_SECONDS = 60.0
-"""More than any step of the election or of a tick may take, many times over."""
+"""More than any request of the election or a tick may take, many times over: the time between two
+of them comes on top."""
 _UNKNOWN_LEASES = 3
 """Durations of the Lease without a word of who holds it after which a process is not ready."""
 
@@ -145,7 +146,8 @@ class Operator:
     def stuck(self) -> list[str]:
         """Return what does not go on any more: only a new process can mend that."""
         wrong = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
-        if self._election.untried_seconds() > _STUCK_LOOP_SECONDS:
+        lease = self._settings.lease_seconds
+        if self._election.untried_seconds() > lease + _STUCK_LOOP_SECONDS:
             wrong.append("nothing is tried to get or to keep the Lease")
         tick = self._settings.autoscaling_interval_seconds
         if self._acts and self._scaler.silent_seconds() > tick + _STUCK_LOOP_SECONDS:

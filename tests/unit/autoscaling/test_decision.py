@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.unit.autoscaling.pods import Plant, counters, sample, spec
 from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
-from triton_operator.autoscaling.samples import ModelShape
+from triton_operator.autoscaling.model_need import MOST_BATCHES
+from triton_operator.autoscaling.samples import Batches, ModelShape
 
 CAPACITY = 10.0
 """Requests per second that one pod of the plant can serve."""
@@ -316,3 +317,32 @@ def test_whatever_arrives_the_number_keeps_its_bounds(
 
 def _explained(decision: Decision) -> bool:
     return bool(decision.reason) and (decision.desired >= decision.need or bool(decision.limit))
+
+
+def test_ever_new_sizes_of_batches_do_not_fill_the_memory() -> None:
+    """A pod may tell of any."""
+    memory, pool = Memory(), Pool(desired=1, ready=1)
+    executed = 0.0
+    for tick in range(1, 6):
+        sizes = range(1000 * tick, 1000 * tick + 500)
+        executed += 500
+        batches = (Batches(1, executed, executed * 1e8), *(Batches(n, 1, 1e8) for n in sizes))
+        pod = sample({"m": counters(success=2 * executed)}, at=5.0 * tick, batches={"m": batches})
+        shapes = {"m": ModelShape(max_batch=8)}
+        _, memory = decide(spec(), Observed(5.0 * tick, pool, [pod], shapes), memory)
+    kept = memory.models["m"].batches
+    assert len(kept) == MOST_BATCHES
+    assert max(kept, key=lambda each: each.executions).size == 1, "what is executed most stays"
+
+
+def test_a_time_without_any_share_of_the_gpus_leaves_nothing_behind() -> None:
+    plant = Plant(spec())
+    plant.start(1)
+    plant.most = 0
+    plant.run(0.5 * CAPACITY, 60)
+    assert len(plant.pods) == 1, "minReplicas are kept"
+
+    plant.most = None
+    rule = plant.run(0.5 * CAPACITY, 60).needs[0].rule
+    assert rule is not None
+    assert rule.level < 0.8, "500 ms at 100 ms of service, with random arrivals"
