@@ -11,7 +11,7 @@ PYTHON := $(VENV)/bin/python
 # The programs that the test cluster brings (kubectl, helm), and its kubeconfig.
 WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
 
-.PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart bench-autoscaling \
+.PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart fuzz bench-autoscaling \
 	bench-cluster-day bench-scraping docs docs-serve clean
 
 help: ## Say what there is to make
@@ -49,6 +49,9 @@ check: venv ## Check style, types, layers and generated files
 	@$(VENV)/bin/ruff format --check operator tests
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+
+fuzz: venv ## Write what nobody should into objects (FUZZ_CASES: how often, of four kinds)
+	@FUZZ_CASES=$(or $(FUZZ_CASES),20000) $(PYTHON) -m pytest tests/unit/fuzzing --quiet --hypothesis-show-statistics
 
 bench-autoscaling: venv ## Compare autoscaling policies (a minute; FULL=1: a day; TRACE=file: its load)
 	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'

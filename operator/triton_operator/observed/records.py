@@ -31,7 +31,10 @@ class ModelRecord:
         """Read a model; what cannot be read becomes ``error``."""
         meta = ObjectMeta.model_validate(body["metadata"])
         status = _status(TritonModelStatus, body)
-        reference = ((body.get("spec") or {}).get("serverRef") or {}).get("name")
+        reference: str | None = None
+        match body:
+            case {"spec": {"serverRef": {"name": str(name)}}}:
+                reference = name
         try:
             model, error = TritonModel.parse(body), None
         except InvalidSpecError as refused:
