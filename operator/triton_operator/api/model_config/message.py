@@ -52,7 +52,8 @@ class ProtoMessage(Resource):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Turn the oneofs into rules."""
         super().__pydantic_init_subclass__(**kwargs)
-        cls.rules = (*cls.rules, *(_at_most_one(fields) for fields in cls.oneofs.values()))
+        groups = [fields for fields in cls.oneofs.values() if len(fields) > 1]
+        cls.rules = (*cls.rules, *map(_at_most_one, groups))
 
 
 def _at_most_one(fields: tuple[str, ...]) -> Rule:
