@@ -138,9 +138,9 @@ def assess_need(
     now = max(load, _surely(signals) * missing * capacity.service)
     waiting = signals.pending * capacity.service
     pods = around.ready + around.starting
-    ordered = memory.ordered.grow(
-        around.at - signals.seconds, pods, around.startup + 2 * signals.seconds
-    )
+    # Since the last tick, which a pod that was silent for some of them knows nothing of.
+    since = max((around.at - signals.seconds, *memory.ordered.times[-1:]))
+    ordered = memory.ordered.grow(since, pods, around.startup + 2 * signals.seconds)
     surge = float(
         size_for_surge(
             Surge(around.at, now, around.startup, capacity.target, waiting, around.ready, ordered)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.autoscaling.pods import Plant, counters, sample, spec
+from tests.unit.autoscaling.pods import SECONDS, Plant, counters, sample, spec
 from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
 from triton_operator.autoscaling.model_need import MOST_BATCHES
 from triton_operator.autoscaling.samples import Batches, ModelShape
@@ -346,3 +346,18 @@ def test_a_time_without_any_share_of_the_gpus_leaves_nothing_behind() -> None:
     rule = plant.run(0.5 * CAPACITY, 60).needs[0].rule
     assert rule is not None
     assert rule.level < 0.8, "500 ms at 100 ms of service, with random arrivals"
+
+
+def test_a_pod_that_answers_again_does_not_change_when_pods_were_ordered() -> None:
+    """What was ordered just now has not worked for as long as that pod was silent."""
+    memory = Memory()
+    for tick in range(1, 10):
+        at, back = SECONDS * tick, tick in {1, 2, 9}
+        said = {"m": counters(success=10.0 * tick)}
+        pods = [sample(said, uid, at) for uid in ("a", "b")[: 2 if back else 1]]
+        pool = Pool(desired=2 if tick < 8 else 8, ready=2)
+        _, memory = decide(spec(), Observed(at, pool, pods), memory)
+
+    ordered = memory.models["m"].ordered
+    assert list(ordered.times) == sorted(ordered.times)
+    assert ordered.valid_since(SECONDS * 6).values[0] == 2
