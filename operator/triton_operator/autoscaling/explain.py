@@ -38,7 +38,7 @@ def need(each: ModelNeed, spec: Autoscaling) -> str:
         elif signals.pending:
             text += f" and {signals.pending:.0f} requests wait"
         return f"{text}: {_pods(each.pods)}"
-    if each.rule.floor * each.rule.level > each.kept:
+    if each.floor * each.rule.level > each.kept:
         return f"{text}: {_pods(each.steady)} are kept for surges like those of the last hours"
     if each.kept > 1.05 * each.load:
         text += f" ({each.kept:.1f} within {_duration(each.rule.window)})"

@@ -82,8 +82,10 @@ class ModelNeed:
     rule: Rule | None = None
     kept: float = 0.0
     """The largest load within the rule's window."""
+    floor: float = 0.0
+    """Pods that the rule keeps for surges, whatever the load."""
     steady: int = 0
-    """Pods for that load at the rule's level, or the rule's floor."""
+    """Pods for that load at the rule's level, or that floor."""
     surge: int = 0
     """Pods that also drain what will wait when they are ready, and replace stuck ones."""
     stuck: int = 0
@@ -173,7 +175,9 @@ def assess_need(
     rehearsal, rule = (keep_rule(lived) if waits else None) or choose_rule(
         lived, around.tail, capacity, variability
     )
-    floor = min(rule.floor, around.most)  # all floors above the bound fared alike
+    # All floors above the bound fared alike; and no surge is waited for longer than the longest
+    # window: an idle pool would keep its floor for good.
+    floor = min(rule.floor, around.most, rehearsal.largest / rule.level)
     need = ModelNeed(
         model=model,
         signals=signals,
@@ -183,6 +187,7 @@ def assess_need(
         variability=variability,
         rule=rule,
         kept=rehearsal.kept,
+        floor=floor,
         steady=ceil(max(rehearsal.kept / rule.level, floor) - _EPSILON),
         surge=ceil(surge - _EPSILON) + stuck,
         stuck=stuck,

@@ -88,6 +88,11 @@ class Rehearsal:
             return 0.0
         return max(self.loads.since(self.loads.times[-1] - self.habits[self.chosen].window))
 
+    @property
+    def largest(self) -> float:
+        """The largest load within the longest window."""
+        return max(self.loads.values, default=0.0)
+
 
 def begin_rehearsal(shortest: float, longest: float) -> Rehearsal:
     """Return a rehearsal that has seen nothing; windows of 1, 3 and 12 times the shortest."""

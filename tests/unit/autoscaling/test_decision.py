@@ -128,6 +128,16 @@ def test_an_idle_pool_shrinks_after_the_window_and_not_before() -> None:
     assert len(plant.pods) == 2
 
 
+@pytest.mark.parametrize("surge", [60, 300, 900])
+def test_an_idle_pool_forgets_a_surge_with_the_longest_window(surge: int) -> None:
+    plant = settled(2, 0.6, scaleDown={"maxPercent": 100, "longestWindowSeconds": 1200})
+
+    plant.run(60, surge)
+    plant.run(0, 1200 + 120)
+
+    assert len(plant.pods) == 1
+
+
 def test_a_pool_shrinks_step_by_step() -> None:
     plant = settled(8, 0.6)
     plant.run(0, 330)
@@ -242,6 +252,8 @@ def test_no_more_pods_than_allowed_and_the_status_says_why(most: int | None, wor
 
 def test_a_floor_is_not_above_the_most_pods_that_there_may_be() -> None:
     plant = settled(2, 0.6, maxReplicas=5)
+    plant.run(60, 300)
+    plant.run(12, 400)
     model = plant.memory.models["m"]
     highest = len(model.rehearsal.habits) - 1
     rehearsal = replace(model.rehearsal, chosen=highest, level=0.9)
