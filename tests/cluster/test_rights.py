@@ -57,7 +57,7 @@ def granted() -> set[Permission]:
     bound = {
         (each["roleRef"]["kind"], each["roleRef"]["name"])
         for each in objects
-        if each["kind"].endswith("Binding")
+        if each["kind"].endswith("RoleBinding")
         and NAME in [subject["name"] for subject in each["subjects"]]
     }
     roles = [each for each in objects if (each["kind"], each["metadata"]["name"]) in bound]

@@ -194,7 +194,7 @@ def test_users_get_rights_by_their_roles_and_the_operator_none_of_them(watched: 
     )
     # The status is the operator's word.
     assert not [resource for _, resource, _ in granted["edit"] if resource.endswith("/status")]
-    bound = {each["roleRef"]["name"] for each in objects if each["kind"].endswith("Binding")}
+    bound = {each["roleRef"]["name"] for each in objects if each["kind"].endswith("RoleBinding")}
     assert not bound & {f"{NAME}-view", f"{NAME}-edit"}
 
 
