@@ -84,7 +84,8 @@ def plot_frontiers(path: Path, all_outcomes: Mapping[str, Outcomes]) -> None:
             late, hours = _means(each)
             panel.scatter(hours, max(100 * late, 1e-3), **_style(policy))
         frontier = [(hours, max(100 * late, 1e-3)) for hours, late in find_frontier(outcomes)]
-        panel.step(*zip(*frontier, strict=True), where="post", color="tab:blue", linewidth=0.8)
+        if frontier:  # no baseline was run
+            panel.step(*zip(*frontier, strict=True), where="post", color="tab:blue", linewidth=0.8)
         panel.set(title=name, yscale="log", xlabel="pod-hours", ylabel="over target, %")
     for panel in axes.flat[len(all_outcomes) :]:
         panel.axis("off")
