@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -72,6 +73,18 @@ class Plugin:
             timeout=60,
             check=False,
         )
+
+    @contextmanager
+    def running(self, *arguments: str, **streams: Any) -> Iterator["subprocess.Popen[str]"]:
+        """Start a command that can be interrupted; what then still runs is ended with the block."""
+        # A shell that runs the tests in its background has interrupts ignored.
+        command = ["env", "--default-signal=INT", *self.command(*arguments)]
+        process = subprocess.Popen(command, env=self.environment(), text=True, **streams)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def says(self, *arguments: str) -> str:
         """Return what a command that has to succeed prints."""
@@ -195,22 +208,18 @@ def test_logs_are_followed(served: World, plugin: Plugin, tmp_path: Path) -> Non
     output = tmp_path / "log"
     with (
         output.open("w") as file,
-        subprocess.Popen(
-            plugin.command("logs", "shared", "--follow"), env=plugin.environment(), stdout=file
-        ) as process,
+        plugin.running("logs", "shared", "--follow", stdout=file) as process,
     ):
-        try:
-            wait_for("the log so far", lambda: "'first'" in output.read_text(), 30)
-            served.apply(model("second", version(1, adds(2)), on="shared"))
-            wait_for(
-                "what happens since",
-                lambda: "successfully loaded 'second'" in output.read_text(),
-                30,
-                seen=output.read_text,
-            )
-        finally:
-            process.send_signal(signal.SIGINT)
-    assert process.returncode == 130
+        wait_for("the log so far", lambda: "'first'" in output.read_text(), 30)
+        served.apply(model("second", version(1, adds(2)), on="shared"))
+        wait_for(
+            "what happens since",
+            lambda: "successfully loaded 'second'" in output.read_text(),
+            30,
+            seen=output.read_text,
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
 
 
 def test_infer_with_a_value(plugin: Plugin) -> None:
@@ -285,10 +294,9 @@ def test_profile_says_why_it_measured_nothing(served: World, plugin: Plugin) -> 
 
 
 def test_profile_that_is_interrupted_leaves_nothing(served: World, plugin: Plugin) -> None:
-    command = plugin.command("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1:50")
-    with subprocess.Popen(
-        command, env=plugin.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    measured = ("profile", "plus", "--image", PERF_IMAGE, "--concurrency", "1:50")
+    with plugin.running(*measured, **pipes) as process:
         assert process.stderr is not None
         # It measures by now.
         assert any("Request concurrency: 1" in line for line in process.stderr)
