@@ -38,6 +38,7 @@ def program(name: str) -> str:
 @contextmanager
 def running(host: str, port: int, *command: str | Path, **env: str) -> Iterator[None]:
     """Run a server until the block ends; begin when it accepts connections."""
+    assert not accepts(host, port), f"somebody else listens on {host}:{port}"
     with subprocess.Popen(
         [str(each) for each in command],
         env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -134,7 +135,7 @@ def nginx(
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
+        f"{user} daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}\n"
         f"http {{ access_log {folder}/access.log; sendfile on; {paths}\n"
         f"server {{ listen {host}:{port}{' ssl' if tls else ''}; {certificate} root {root};\n"
         "location /closed/ { deny all; }\n"
