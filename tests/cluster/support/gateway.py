@@ -24,7 +24,8 @@ def gateway(folder: Path, service: str) -> Iterator[str]:
     )
     target = f"server {service}:{HTTP_PORT} max_fails=0;"
     (folder / "nginx.conf").write_text(
-        f"user root; daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}\n"
+        f"user root; daemon off; master_process off; pid {folder}/pid; error_log stderr;\n"
+        "events {}\n"
         f"http {{ access_log off; {paths}\n"
         # Listed twice: with one server there is no next one to try.
         f"upstream triton {{ {target} {target} keepalive 8; }}\n"
