@@ -216,7 +216,7 @@ def profile(
             help="Requests per second, whether answers come or not; instead of --concurrency.",
         ),
     ] = "",
-    version: Annotated[str, typer.Option(help="Version of the model; Triton's choice.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model; the latest.")] = "",
     protocol: Annotated[Protocol, typer.Option(help="How perf_analyzer asks.")] = Protocol.GRPC,
     image: Annotated[str, typer.Option(help="Image with perf_analyzer.")] = DEFAULT_IMAGE,
     seconds: Annotated[

@@ -83,7 +83,11 @@ async def profile_model(connection: Connection, name: str, wanted: Measurement) 
     namespace = connection.namespace
     fleet = await read_fleet(connection, namespace)
     model = fleet.find_model((namespace, name))
-    wanted = replace(wanted, namespace=namespace, service=serving(model), model=model.folder)
+    # Without a version perf_analyzer takes it from two answers, perhaps of two pods, and gives up.
+    version = wanted.version or str(max(model.status.versions, default=""))
+    wanted = replace(
+        wanted, namespace=namespace, service=serving(model), model=model.folder, version=version
+    )
     job = f"profile-{name}-{secrets.token_hex(3)}"
     body = build_profile_job(job, wanted)
     await connection.api.request("POST", KINDS["Job"].path(namespace), body=body)

@@ -37,7 +37,7 @@ class Measurement:
     protocol: str
     """``grpc`` or ``http``."""
     version: str
-    """Of the model; Triton's choice if empty."""
+    """Of the model; the latest that is served if empty."""
     seconds: int
     """How long all of it may take."""
     more: Sequence[str] = ()
