@@ -102,7 +102,7 @@ async def server() -> AsyncIterator[ApiServer]:
             "serverRef": {"name": "vision"},
             "versions": [{"version": 1, "files": {"model.py": "pass"}}],
         },
-        "status": {"server": "vision", "configHash": HASH},
+        "status": {"server": "vision", "configHash": HASH, "versions": [1, 2]},
     }
     vision = {"metadata": {"name": "vision", "namespace": "team"}, "spec": {}}
     state = ApiServer(
@@ -420,7 +420,9 @@ async def test_profile_prints_the_table_and_deletes_the_job(
     out, err = capsys.readouterr()
     assert out.split() == ["CONCURRENCY", "INFER/S", "P50", "MS", "1", "2.00", "3.00"]
     assert err == "warming up\n"
-    assert "vision.team.svc:8001" in made["spec"]["template"]["spec"]["containers"][0]["command"]
+    command = made["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert "vision.team.svc:8001" in command
+    assert command[command.index("-x") + 1] == "2", "the latest that is served"
     (deleted,) = deletions(jobs)
     assert f"/jobs/{made['metadata']['name']}?" in deleted
 
