@@ -1,11 +1,13 @@
 """How fast the operator makes Deployments of models, and what that costs.
 
-    python tests/bench_reconcile.py [--models 100 300] [--at-rest 10]
+    python tests/bench_reconcile.py [--models 100 300] [--servers 100] [--at-rest 10]
 
 Needs a cluster (KUBECONFIG) and kubectl; installs the operator where there is none. Every model has
-a server of its own, and no node fits their pods, so nothing but the operator is measured: from the
-moment an object is sent to the moment a watch here sees its Deployment. Requests are counted in the
-API server's audit log, which only the local test cluster has. Leaves nothing behind.
+a server of its own, or they share so many. No node fits the pods, so nothing but the operator is
+measured: from the moment an object is sent to the moment a watch here sees its Deployment (of a
+shared server: its own), and until the last model says in its status what it waits for. Requests
+are counted in the API server's audit log, which only the local test cluster has. Leaves nothing
+behind.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +30,8 @@ sys.path[:0] = [str(_ROOT), str(_ROOT / "operator")]
 from tests.cluster.support import installation  # noqa: E402
 from tests.cluster.support.audit import AuditLog  # noqa: E402
 from tests.cluster.support.installation import Installation  # noqa: E402
-from tests.cluster.support.kube import Kube, Object, Watch, kubectl, path_of, proxy  # noqa: E402
-from tests.cluster.support.manifests import SMALL, adds, model, version  # noqa: E402
+from tests.cluster.support.kube import Kube, Object, Seen, Watch, kubectl, path_of, proxy  # noqa: E402
+from tests.cluster.support.manifests import SMALL, adds, model, server, version  # noqa: E402
 from tests.cluster.support.waiting import holds_for, wait_for  # noqa: E402
 
 _SENDERS = 8
@@ -51,10 +53,13 @@ class Run:
     """One measurement of so many models at once."""
 
     models: int
+    servers: int
     seconds: list[float]
-    """From each model's sending to its Deployment."""
+    """From each server's, or its model's, sending to its Deployment."""
     last: float
     """From the first sending to the last Deployment."""
+    told: float
+    """From the first sending to the last model's first status."""
     sent: float
     """From the first sending to the last answer to one."""
     cpu: float
@@ -66,6 +71,9 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the operator's reconciliation.")
     parser.add_argument("--models", type=int, nargs="+", default=[100, 300])
+    parser.add_argument(
+        "--servers", type=int, metavar="COUNT", help="that the models share; else each has its own"
+    )
     parser.add_argument("--at-rest", type=int, default=10, metavar="TIMES")
     options = parser.parse_args()
     if not os.environ.get("KUBECONFIG"):
@@ -81,11 +89,12 @@ def main() -> None:
         print_rest(rest)
         runs = []
         for count in options.models:
-            say(f"{count} models at once")
+            servers = options.servers
+            say(f"{count} models at once, on {servers or count} servers")
             # A fresh process, so that memory and CPU are those of this run.
             operator.refresh()
             with namespace(kube) as name:
-                runs.append(at_once(kube, operator, name, count))
+                runs.append(at_once(kube, operator, name, count, servers))
         print_runs(runs)
 
 
@@ -106,31 +115,49 @@ def at_rest(kube: Kube, namespace: str, index: int) -> float:
     return seen - start
 
 
-def at_once(kube: Kube, operator: Installation, namespace: str, count: int) -> Run:
+def build_all(models: int, servers: int | None) -> list[Object]:
+    """Return so many models, after the servers that they share."""
+    names = [f"model-{index}" for index in range(models)]
+    if servers is None:
+        return [build_model(name) for name in names]
+    return [
+        *(server(f"server-{index}", podTemplate=_NOWHERE) for index in range(servers)),
+        *(
+            model(name, version(1, adds(1)), on=f"server-{index % servers}")
+            for index, name in enumerate(names)
+        ),
+    ]
+
+
+def at_once(
+    kube: Kube, operator: Installation, namespace: str, count: int, servers: int | None
+) -> Run:
     """Send so many models as fast as the API server takes them, and measure."""
     log = AuditLog() if AuditLog.exists() else None
     before = cost(operator)
-    names = [f"model-{index}" for index in range(count)]
+    wanted = servers or count
     sent: dict[str, float] = {}
-    path = path_of("TritonModel", namespace)
 
-    def send(name: str) -> float:
-        sent[name] = time.monotonic()
-        kube.call("POST", path, build_model(name))
+    def send(body: Object) -> float:
+        sent[body["metadata"]["name"]] = time.monotonic()
+        kube.call("POST", path_of(body["kind"], namespace), body)
         return time.monotonic()
 
-    with kube.watch("Deployment", namespace) as deployments:
+    with (
+        kube.watch("Deployment", namespace) as deployments,
+        kube.watch("TritonModel", namespace) as models,
+    ):
         start = time.monotonic()
         with ThreadPoolExecutor(_SENDERS) as senders:
-            answered = max(senders.map(send, names))
+            answered = max(senders.map(send, build_all(count, servers)))
         wait_for(
-            f"{count} Deployments",
-            lambda: len({each.name for each in deployments.seen()}) >= count,
+            f"{wanted} Deployments",
+            lambda: len(first_times(deployments)) >= wanted,
             _MOST_SECONDS,
-            seen=lambda: len({each.name for each in deployments.seen()}),
+            seen=lambda: len(first_times(deployments)),
         )
-        made = first_times(deployments)
-    wait_quiet(kube, namespace)
+        wait_quiet(kube, namespace)
+        made, told = first_times(deployments), first_times(models, said_something)
     after = cost(operator)
     requests = Counter[str]()
     idle: int | None = None
@@ -143,8 +170,10 @@ def at_once(kube: Kube, operator: Installation, namespace: str, count: int) -> R
         idle = len(idle_log.writes(namespace))
     return Run(
         models=count,
-        seconds=[made[name] - sent[name] for name in names],
+        servers=wanted,
+        seconds=[at - sent[name] for name, at in made.items()],
         last=max(made.values()) - start,
+        told=max(told.values()) - start,
         sent=answered - start,
         cpu=after.cpu_seconds - before.cpu_seconds,
         rss=after.rss_mebibytes,
@@ -153,11 +182,16 @@ def at_once(kube: Kube, operator: Installation, namespace: str, count: int) -> R
     )
 
 
-def first_times(watch: Watch) -> dict[str, float]:
-    """Return when each object was first seen."""
+def said_something(seen: Seen) -> bool:
+    return bool(seen.object.get("status"))
+
+
+def first_times(watch: Watch, holds: Callable[[Seen], object] = lambda _: True) -> dict[str, float]:
+    """Return when each object was first seen as something that holds."""
     times: dict[str, float] = {}
     for each in watch.seen():
-        times.setdefault(each.name, each.at)
+        if holds(each):
+            times.setdefault(each.name, each.at)
     return times
 
 
@@ -217,7 +251,8 @@ def print_rest(seconds: list[float]) -> None:
 
 def print_runs(runs: list[Run]) -> None:
     columns = (
-        "models  sent in  last    median  p99     CPU     memory   requests/model  idle writes"
+        "models  servers  sent in  last    median  p99     all told  CPU     memory"
+        "   requests/model  idle writes"
     )
     print(columns)
     for run in runs:
@@ -225,8 +260,9 @@ def print_runs(runs: list[Run]) -> None:
         per_model = f"{run.requests.total() / run.models:.1f}" if run.requests else "unknown"
         idle = "unknown" if run.idle_writes is None else str(run.idle_writes)
         print(
-            f"{run.models:<7} {run.sent:<5.2f} s  {run.last:<5.2f} s"
-            f" {statistics.median(run.seconds):<5.2f} s {p99:<5.2f} s {run.cpu:<5.2f} s"
+            f"{run.models:<7} {run.servers:<8} {run.sent:<5.2f} s  {run.last:<5.2f} s"
+            f" {statistics.median(run.seconds):<5.2f} s {p99:<5.2f} s {run.told:<7.2f} s"
+            f" {run.cpu:<5.2f} s"
             f" {run.rss:<4.0f} MiB {per_model:<15} {idle} in {_IDLE_SECONDS} s"
         )
     for run in runs:

@@ -11,8 +11,8 @@ from tests.cluster.support.installation import Installation
 from tests.cluster.support.kube import Object, kubectl
 from tests.cluster.support.manifests import adds, model, server, version
 from tests.cluster.support.waiting import wait_for
+from tests.cluster.support.web import address_towards
 from tests.cluster.support.world import World
-from tests.cluster.test_sources import address_towards
 from tests.wire import servers
 
 pytestmark = pytest.mark.cluster

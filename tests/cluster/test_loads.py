@@ -34,7 +34,7 @@ ALL = {**PYTHON, "versionPolicy": {"all": {}}}
 @pytest.fixture(scope="module", autouse=True)
 def _server(world: World) -> None:
     world.apply(
-        server(SERVER, replicas=2, drainSeconds=2),
+        server(SERVER, replicas=2, drainSeconds=5),
         model("steady", version(1, adds(100)), on=SERVER),
     )
     world.wait_ready("steady")

@@ -1,5 +1,8 @@
 """What the status tells while a big file is copied, and afterwards."""
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -7,43 +10,56 @@ import pytest
 
 from tests.cluster import settings
 from tests.cluster.support.audit import AuditLog
-from tests.cluster.support.kube import Object, condition, kubectl
+from tests.cluster.support.kube import condition, kubectl
 from tests.cluster.support.manifests import adds, claim, looker, model, server, version
 from tests.cluster.support.waiting import wait_for
+from tests.cluster.support.web import address_towards, send_slowly
 from tests.cluster.support.world import World
+from tests.wire import servers
 
 pytestmark = pytest.mark.cluster
 
-MEBIBYTE = 1 << 20
-SIZE = 512 * MEBIBYTE
-SLOW: Object = {
-    "apiVersion": "v1",
-    "kind": "LimitRange",
-    "metadata": {"name": "slow"},
-    "spec": {
-        "limits": [
-            {"type": "Container", "default": {"cpu": "150m"}, "defaultRequest": {"cpu": "10m"}}
-        ]
-    },
-}
-"""Makes the sync Job, which has no limit of its own, take its time."""
+SIZE = 32 << 20
+TOLD = 3
+"""How often the status is to say how far the file is before the rest of it is sent."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _file(world: World) -> None:
-    """A big file of zeros on a claim."""
-    world.apply(SLOW, claim("models"), looker("looker", "models", settings.TRITON_IMAGE))
+def _claim(world: World) -> None:
+    """A claim for the servers' files, with a pod on it that keeps it bound."""
+    world.apply(claim("models"), looker("looker", "models", settings.TRITON_IMAGE))
     wait_for(
-        "the pod that makes the file runs",
+        "the claim's pod runs",
         lambda: condition(world.get("Pod", "looker"), "Ready").get("status") == "True",
         30,
     )
-    world.sh("looker", f"truncate --size {SIZE} /claim/zeros.bin")
 
 
-def test_the_status_tells_how_far_a_big_file_is_and_what_it_was(world: World) -> None:
+@dataclass(frozen=True)
+class BigFile:
+    """A file of zeros on a web server that sends it slowly, until it is let go."""
+
+    uri: str
+    released: threading.Event
+
+
+@pytest.fixture
+def big_file(world: World) -> Iterator[BigFile]:
+    released = threading.Event()
+    host = address_towards(world.live("Pod", "looker")["status"]["podIP"])
+    with servers.scripted(host) as web:
+        web.answers["/zeros.bin"] = lambda handler, _: send_slowly(
+            handler, bytes(SIZE), released, piece=1 << 16, pause=0.1
+        )
+        yield BigFile(f"{web.url}/zeros.bin", released)
+        released.set()
+
+
+def test_the_status_tells_how_far_a_big_file_is_and_what_it_was(
+    world: World, big_file: BigFile
+) -> None:
     log = AuditLog() if AuditLog.exists() else None
-    big = {"version": 1, "source": {"uri": "pvc://models/zeros.bin"}}
+    big = {"version": 1, "source": {"uri": big_file.uri}}
     gone = {"version": 1, "source": {"uri": "pvc://models/gone.bin"}}
     world.apply(
         server("slow", replicas=0, repository={"claimName": "models"}),
@@ -60,13 +76,15 @@ def test_the_status_tells_how_far_a_big_file_is_and_what_it_was(world: World) ->
             told.append(sync)
             shown = kubectl("get", "tm", "--namespace", world.namespace).stdout
             # What is read next may be newer.
-            assert "% of 512 MiB" in shown or not world.status("TritonModel", "big").get("sync")
+            assert "% of 32 MiB" in shown or not world.status("TritonModel", "big").get("sync")
+        if len(told) >= TOLD:
+            big_file.released.set()
         return condition(world.get("TritonModel", "big"), "Synced").get("status") == "True"
 
     wait_for("the file is copied", synced, 120, seen=lambda: told)
 
     done = [each["bytesDone"] for each in told]
-    assert len(done) >= 2, told
+    assert len(done) >= TOLD, told
     assert done == sorted(done)
     assert {each["bytesTotal"] for each in told} == {SIZE}
     status = world.status("TritonModel", "big")
@@ -74,7 +92,7 @@ def test_the_status_tells_how_far_a_big_file_is_and_what_it_was(world: World) ->
     (artifact,) = status["artifacts"]
     assert artifact == {
         "version": 1,
-        "uri": "pvc://models/zeros.bin",
+        "uri": big_file.uri,
         "sha256": sha256(bytes(SIZE)).hexdigest(),
         "bytes": SIZE,
     }

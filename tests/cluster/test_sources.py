@@ -1,6 +1,5 @@
 """Models from real stores, and what the status says of sources that are not as they should be."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from tests.cluster.support import triton
 from tests.cluster.support.kube import Object, condition
 from tests.cluster.support.manifests import adds, model, server, version
 from tests.cluster.support.waiting import wait_for
+from tests.cluster.support.web import address_towards, send_slowly
 from tests.cluster.support.world import World
 from tests.wire import servers
 
@@ -56,7 +56,9 @@ def stores(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         world.apply(secret("keys", s3.url), secret("wrong", s3.url, key="not-the-key"))
         silence = threading.Event()
         rude.answers["/silent/model.py"] = lambda handler, _: send_late(handler, silence)
-        rude.answers["/slow/model.py"] = lambda handler, _: send_slowly(handler, silence)
+        rude.answers["/slow/model.py"] = lambda handler, _: send_slowly(
+            handler, CODE.encode() + b"#" * 600, silence
+        )
         yield Stores(s3, web, rude.url, silence)
         silence.set()
 
@@ -71,25 +73,6 @@ def send_late(handler: servers.Handler, end: threading.Event) -> None:
     """Say nothing until the end."""
     end.wait(600)
     servers.send(handler, 200, CODE.encode())
-
-
-def send_slowly(handler: servers.Handler, end: threading.Event) -> None:
-    """Send a byte now and then, which nobody takes for silence, and the rest at the end."""
-    rest = CODE.encode() + b"#" * 600
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(rest)))
-    handler.end_headers()
-    while rest:
-        count = len(rest) if end.wait(1) else 1
-        handler.wfile.write(rest[:count])
-        rest = rest[count:]
-
-
-def address_towards(ip: str) -> str:
-    """Return this machine's address as a pod sees it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((ip, 1))
-        return str(probe.getsockname()[0])
 
 
 def secret(name: str, endpoint: str, key: str = servers.SECRET_KEY) -> Object:

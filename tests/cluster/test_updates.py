@@ -22,7 +22,7 @@ SERVER = "pair"
 def _server(world: World) -> None:
     """Two pods that all tests of this module share, and a model that is never changed."""
     world.apply(
-        server(SERVER, replicas=2, drainSeconds=2),
+        server(SERVER, replicas=2, drainSeconds=5),
         model("steady", version(1, adds(100)), on=SERVER),
     )
     world.wait_ready("steady")
