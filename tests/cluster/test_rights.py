@@ -124,10 +124,10 @@ def live_through_everything(world: World) -> None:
     world.wait_gone("TritonServer", "moves")
     world.wait_gone("Service", "pool-pods")
 
-    # Its manifest is there when the Job that reads it is made anew.
-    (job,) = jobs(world, "pool")
+    # Its manifest is there when the Job that reads it is made anew. Nothing else makes one here.
+    (job,) = jobs(world, "elastic")
     world.delete("Job", job)
-    wait_for("there is another Job", lambda: jobs(world, "pool") not in ([], [job]), 30)
+    wait_for("there is another Job", lambda: jobs(world, "elastic") not in ([], [job]), 30)
     world.patch("TritonModel", "plain", {"versions": [version(1, adds(3))]})
     world.wait_answer("pool", "plain", 4.0)
 
