@@ -111,7 +111,7 @@ class Scaler:
 
         Without ``acting`` that is only advice, and no number that was decided before counts later.
         """
-        key = (record.meta.namespace, record.meta.name)
+        key = record.key
         if server.spec.autoscaling is None:
             self.forget(key)
             return Scaling()
