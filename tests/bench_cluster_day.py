@@ -197,19 +197,16 @@ def draw(record: Record, file: Path) -> None:
     scale = HOUR if hours else 1.0
     bin_ = 5.0
 
-    def bins(
-        pick: Callable[[list[float]], float], *, rate: bool = False
-    ) -> tuple[list[float], ...]:
+    def bins(pick: Callable[[list[float]], float]) -> tuple[list[float], ...]:
         kept: dict[int, list[float]] = {}
         for each in record["requests"]:
             kept.setdefault(int(each["at"] // bin_), []).append(each["seconds"] - SERVICE_SECONDS)
         x = sorted(kept)
-        y = [len(kept[n]) / bin_ if rate else pick(kept[n]) for n in x]
-        return [(n + 0.5) * bin_ / scale for n in x], y
+        return [(n + 0.5) * bin_ / scale for n in x], [pick(kept[n]) for n in x]
 
     figure, (top, middle, bottom) = plt.subplots(3, 1, sharex=True, figsize=(9, 7))
     at = [each["at"] / scale for each in states]
-    top.plot(*bins(len, rate=True), color="tab:blue", label="requests that arrive")
+    top.plot(*bins(lambda w: len(w) / bin_), color="tab:blue", label="requests that arrive")
     top.step(
         at,
         [each["ready"] * CAPACITY for each in states],

@@ -6,8 +6,8 @@ Every variable is the field's name in upper case after ``TRITON_OPERATOR_``, for
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 PREFIX = "TRITON_OPERATOR_"
@@ -44,6 +44,32 @@ class ServerAccess:
                 " peers of the operator"
             )
         return cls(**{name: tuple(peers) for name, peers in found.items()})
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+def _parse_limits(text: str) -> dict[str, int]:
+    return {name: int(limit) for name, limit in dict(json.loads(text)).items()}
+
+
+def _parse_log_format(text: str) -> str:
+    if text not in get_args(LogFormat):
+        raise ValueError(f"log_format is {text!r}, not one of json and text")
+    return text
+
+
+_PARSERS: Mapping[Any, Callable[[str], object]] = {
+    str: str,
+    int: int,
+    float: float,
+    tuple[str, ...]: _parse_names,
+    Mapping[str, int]: _parse_limits,
+    ServerAccess | None: ServerAccess.from_json,
+    LogFormat: _parse_log_format,
+}
+"""What reads the text of a setting, by the type of its field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +126,8 @@ class Settings:
             are.
 
         """
-        found = {
-            name: environment[PREFIX + name.upper()]
-            for name in cls.__dataclass_fields__
-            if environment.get(PREFIX + name.upper())
-        }
-        values: dict[str, object] = dict(found)
-        for name in ("namespaces", "image_pull_secrets"):
-            if name in found:
-                values[name] = tuple(filter(None, found[name].replace(",", " ").split()))
-        if "server_access" in found:
-            values["server_access"] = ServerAccess.from_json(found["server_access"])
-        for name in ("resync_seconds", "autoscaling_interval_seconds", "scrape_deadline_seconds"):
-            if name in found:
-                values[name] = float(found[name])
-        for name in ("probe_port", "metrics_port", "max_gpus", "lease_seconds"):
-            if name in found:
-                values[name] = int(found[name])
-        if "namespace_max_gpus" in found:
-            limits = dict(json.loads(found["namespace_max_gpus"]))
-            values["namespace_max_gpus"] = {name: int(limit) for name, limit in limits.items()}
-        if found.get("log_format", "json") not in get_args(LogFormat):
-            raise ValueError(f"log_format is {found['log_format']!r}, not one of json and text")
-        return cls(**values)  # type: ignore[arg-type]
+        found: dict[str, Any] = {}
+        for setting in fields(cls):
+            if text := environment.get(PREFIX + setting.name.upper()):
+                found[setting.name] = _PARSERS[setting.type](text)
+        return cls(**found)

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.support.audit import AuditLog
 from tests.cluster.support.installation import NAMESPACE, Installation
 from tests.cluster.support.load import Load
-from tests.cluster.support.manifests import PYTHON, adds, model, server, slow, version
+from tests.cluster.support.manifests import PYTHON, adds, model, server, sleeps, slow, version
 from tests.cluster.support.waiting import holds_for, wait_for
 from tests.cluster.support.world import World
 
@@ -39,20 +39,11 @@ def _two(operator: Installation) -> Iterator[None]:
 @pytest.fixture(scope="module", autouse=True)
 def _served(world: World, _two: None) -> None:
     bounds = {"minReplicas": 1, "maxReplicas": 2, "targetQueueTimeMilliseconds": 500}
-    sleeps = adds(1).replace(
-        "    def answer(self, request):\n",
-        "    def answer(self, request):\n        time.sleep(0.1)\n",
-    )
     world.apply(
         server(SERVER, replicas=2),
         model("number", version(1, adds(1)), on=SERVER),
         server(ELASTIC, autoscaling=bounds, drainSeconds=5),
-        model(
-            "sleeper",
-            version(1, f"import time\n\n{sleeps}"),
-            on=ELASTIC,
-            config={**PYTHON, "maxBatchSize": 1},
-        ),
+        model("sleeper", version(1, sleeps()), on=ELASTIC, config={**PYTHON, "maxBatchSize": 1}),
     )
     world.wait_ready("number", "sleeper")
     world.wait_pods(SERVER, 2)
@@ -133,7 +124,12 @@ def test_a_kill_under_load_in_the_middle_of_an_update_and_of_scaling(
         world.kube.watch("Deployment", world.namespace) as deployments,
         Load(world.service(SERVER), "number", http_clients=1) as load,
         Load(
-            world.service(ELASTIC), "sleeper", http_clients=10, grpc_clients=0, pause_seconds=0.5
+            world.service(ELASTIC),
+            "sleeper",
+            http_clients=10,
+            grpc_clients=0,
+            value=0.1,
+            pause_seconds=0.5,
         ) as much,
     ):
         world.apply(model("number", version(1, slow(3, 2)), on=SERVER))

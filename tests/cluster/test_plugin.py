@@ -6,7 +6,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ import yaml
 from PIL import Image
 
 from tests.cluster.settings import PERF_IMAGE
-from tests.cluster.support import triton
 from tests.cluster.support.kube import kubectl
+from tests.cluster.support.load import Load
 from tests.cluster.support.manifests import SMALL, adds, model, server, version
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World, names
@@ -155,28 +154,10 @@ def test_status_says_what_is_wrong(served: World, plugin: Plugin) -> None:
     assert "lost  not ready  ServerNotFound" in text
 
 
-@contextmanager
-def load(host: str, name: str) -> Iterator[None]:
-    """Ask a model again and again until the block ends."""
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.is_set():
-            triton.number(host, name)
-            done.wait(0.02)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 def test_top_measures_servers_without_autoscaling(served: World, plugin: Plugin) -> None:
-    with load(served.service("plus"), "plus"):
+    with Load(served.service("plus"), "plus", http_clients=1, grpc_clients=0) as load:
         head, *rows = plugin.says("top", "--once", "--interval", "2").splitlines()
+    assert not load.failed()
 
     columns = head.split()
     row = next(line.split() for line in rows if line.startswith("plus"))

@@ -50,7 +50,7 @@ class StateMetrics(Collector):
             for body in self._mirror.of_kind(names.KIND_MODEL)
         ]
         servers = {
-            (record.meta.namespace, record.meta.name): record
+            record.key: record
             for record in (
                 self._mirror.parsed(body, ServerRecord.parse)
                 for body in self._mirror.of_kind(names.KIND_SERVER)

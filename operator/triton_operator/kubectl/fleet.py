@@ -97,7 +97,7 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
         by_server.setdefault(key, []).append(Pod.parse(body))
     records = [ServerRecord.parse(body) for body in servers]
     return Fleet(
-        servers={(each.meta.namespace, each.meta.name): each for each in records},
+        servers={each.key: each for each in records},
         models={each.key: each for each in map(ModelRecord.parse, models)},
         pods={
             key: tuple(sorted(found, key=lambda pod: pod.name)) for key, found in by_server.items()

@@ -1,6 +1,6 @@
 """Pods of servers and of their sync Jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -61,32 +61,17 @@ class Pod:
     @classmethod
     def parse(cls, body: Body) -> Self:
         """Read a pod."""
-        meta, status = body["metadata"], body.get("status") or {}
+        meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
         labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
         component = labels.get(names.LABEL_COMPONENT, "")
         readiness = conditions.get("Ready", {})
         ready = readiness.get("status") == "True"
-        # Others may have put containers of theirs beside ours.
-        container: Mapping[str, Any] = next(
-            (
-                found
-                for found in status.get("containerStatuses") or ()
-                if found.get("name") in (names.CONTAINER_TRITON, names.CONTAINER_SYNC)
-            ),
-            {},
-        )
+        container = _ours(status.get("containerStatuses"))
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
         ended = state.get("terminated") or {}
-        resources: Mapping[str, Any] = next(
-            (
-                each.get("resources") or {}
-                for each in (body.get("spec") or {}).get("containers") or ()
-                if each.get("name") in (names.CONTAINER_TRITON, names.CONTAINER_SYNC)
-            ),
-            {},
-        )
+        resources = _ours(spec.get("containers")).get("resources") or {}
         limits, requests = (resources.get(key) or {} for key in ("limits", "requests"))
         last = ended or (container.get("lastState") or {}).get("terminated") or {}
         crashed = component == COMPONENT_SERVER and last.get("exitCode", 0) != 0
@@ -96,7 +81,7 @@ class Pod:
             name=meta["name"],
             uid=meta.get("uid", ""),
             ip=status.get("podIP", ""),
-            node=(body.get("spec") or {}).get("nodeName", ""),
+            node=spec.get("nodeName", ""),
             component=component,
             job=labels.get("batch.kubernetes.io/job-name", ""),
             revision=annotations.get(names.ANNOTATION_REVISION, ""),
@@ -137,6 +122,12 @@ class Pod:
         """
         waits = self.waiting.startswith("CrashLoopBackOff")
         return self.is_crashing and self.restarts + waits > 1
+
+
+def _ours(containers: Iterable[Mapping[str, Any]] | None) -> Mapping[str, Any]:
+    """Return our container, beside which others may have put theirs; empty if it is not there."""
+    ours = (names.CONTAINER_TRITON, names.CONTAINER_SYNC)
+    return next((each for each in containers or () if each.get("name") in ours), {})
 
 
 def _crash(ended: Mapping[str, Any]) -> str:

@@ -99,6 +99,11 @@ class ServerRecord:
             error=error,
         )
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return (self.meta.namespace, self.meta.name)
+
     def owner(self) -> tuple[str, str] | None:
         """Return uid and name of the ``TritonModel`` that this server belongs to, if any."""
         for reference in self.meta.owner_references:

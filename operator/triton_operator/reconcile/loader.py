@@ -79,7 +79,7 @@ class Loader:
 
     async def load(self, this: Pass) -> Pass:
         """Start the loads and unloads that are due, and see how far they come in a moment."""
-        server = (this.record.meta.namespace, this.record.meta.name)
+        server = this.record.key
         memory = self._memories[server]
         memory.reap()
         staying = {pod.uid for pod in this.served if not pod.terminating}

@@ -46,9 +46,7 @@ class Reporter:
         now = self._now()
         child = ChildNames(this.record.meta.name)
         workload = Workload.parse(
-            self._cluster.observe((this.record.meta.namespace, this.record.meta.name)).child(
-                "Deployment", child.deployment
-            )
+            self._cluster.observe(this.record.key).child("Deployment", child.deployment)
         )
         revision = template_revision(this.children.deployment)
         pods = await_room(this.served, this.server, now=now) if this.in_place else (*this.served,)
@@ -138,7 +136,7 @@ class Reporter:
         self, record: ServerRecord, status: TritonServerStatus, *, scaled: bool = False
     ) -> None:
         """Write a server's status; ``scaled`` says that pods come and go as it was decided."""
-        latest = self._cluster.server((record.meta.namespace, record.meta.name))
+        latest = self._cluster.server(record.key)
         if latest is None or latest.status == status:
             return
         await self._cluster.write_status(names.KIND_SERVER, record.meta, status)

@@ -32,7 +32,7 @@ class Roller:
         """
         if this.sync.state is not SyncState.DONE or this.repository != this.sync.revision:
             return this
-        server = (this.record.meta.namespace, this.record.meta.name)
+        server = this.record.key
         before, known = self._logs.pop(server, {}), _Logs()
         refusals: dict[str, Refusal] = {}
         for pod in sorted(find_fallen(this.served, this.repository), key=lambda pod: pod.name):

@@ -111,7 +111,7 @@ class Scaler:
 
         Without ``acting`` that is only advice, and no number that was decided before counts later.
         """
-        key = (record.meta.namespace, record.meta.name)
+        key = record.key
         if server.spec.autoscaling is None:
             self.forget(key)
             return Scaling()
@@ -201,6 +201,8 @@ class Scaler:
         limits = dict(self._settings.namespace_max_gpus)
         if self._settings.max_gpus:
             limits[EVERYWHERE] = self._settings.max_gpus
+        if not limits:
+            return servers
         shares = share_gpus(limits, map(_claim, servers))
         return [
             replace(each, pool=replace(each.pool, most=share.pods, most_of=share.scope))

@@ -130,7 +130,7 @@ class ServerReconciler:
         verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
         immutable = server.spec.model_updates == "Rollout"
         if immutable:
-            self._loader.cancel((record.meta.namespace, record.meta.name))
+            self._loader.cancel(record.key)
         workload = Workload.parse(world.child("Deployment", child.deployment))
         pods = tuple(world.server_pods())
         changing_over = not immutable and is_changing_over(workload, pods)
@@ -143,7 +143,7 @@ class ServerReconciler:
             changing_over=changing_over,
             # New pods of a revision may well crash: then the whole revision is taken back.
             pods={} if immutable else served,
-            loading=self._loader.loading((record.meta.namespace, record.meta.name)),
+            loading=self._loader.loading(record.key),
         )
         manifest = build_manifest(
             record.meta.name, plans, server.spec.repository.sync, immutable=immutable
@@ -162,7 +162,7 @@ class ServerReconciler:
         templates = template_repositories(workload, repository)
         manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
         # While pods were asked somebody else may have scaled the Deployment, or begun to.
-        latest = self._cluster.observe((record.meta.namespace, record.meta.name))
+        latest = self._cluster.observe(record.key)
         world = replace(world, autoscalers=latest.autoscalers)
         workload = Workload.parse(latest.child("Deployment", child.deployment))
         scaling = self._scaler.follow(
@@ -201,7 +201,7 @@ class ServerReconciler:
             problem=problem,
             scaling=scaling,
             claim=storage,
-            sync=await self._syncer.follow((record.meta.namespace, record.meta.name), sync),
+            sync=await self._syncer.follow(record.key, sync),
             repository=repository,
             in_place=in_place,
             key=key,

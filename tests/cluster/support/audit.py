@@ -1,7 +1,6 @@
 """What the API server's audit log, which only the local cluster has, says of the operator."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +57,6 @@ class AuditLog:
         """Return what was written; the operator's Lease, renewed all the time, aside."""
         found = self.entries(namespace)
         return [entry for entry in found if entry.writes and entry.resource != "leases"]
-
-    def by_verb(self) -> Counter[str]:
-        return Counter(f"{entry.verb} {entry.resource}" for entry in self.entries())
 
     def _read(self) -> Iterator[Entry]:
         with self._path.open() as log:

@@ -16,7 +16,6 @@ from triton_operator.observed import (
     SyncJob,
     Workload,
 )
-from triton_operator.settings import ServerAccess, Settings
 
 TIME = "2026-01-01T00:00:00Z"
 POD: dict[str, Any] = {
@@ -289,39 +288,6 @@ def test_versions_and_reasons_of_a_model_on_a_pod() -> None:
 
     assert found.ready_versions == (9, 10)
     assert found.reason == "boom"
-
-
-def test_settings_come_from_the_environment() -> None:
-    environment = {
-        "TRITON_OPERATOR_NAMESPACES": "a, b  c,",
-        "TRITON_OPERATOR_RESYNC_SECONDS": "5.5",
-        "TRITON_OPERATOR_PROBE_PORT": "9090",
-        "TRITON_OPERATOR_NAMESPACE_MAX_GPUS": '{"a": 8}',
-        "TRITON_OPERATOR_SERVER_IMAGE": "triton:1",
-        "TRITON_OPERATOR_SYNC_IMAGE": "",
-        "OTHER": "x",
-    }
-    found = Settings.from_environment(environment)
-
-    assert found.namespaces == ("a", "b", "c")
-    assert (found.resync_seconds, found.probe_port) == (5.5, 9090)
-    assert found.namespace_max_gpus == {"a": 8}
-    assert (found.server_image, found.sync_image) == ("triton:1", Settings().sync_image)
-    assert Settings.from_environment({}) == Settings()
-    with pytest.raises(ValueError, match="could not convert"):
-        Settings.from_environment({"TRITON_OPERATOR_RESYNC_SECONDS": "soon"})
-
-
-def test_who_may_connect_to_servers_is_read_from_json() -> None:
-    name = "TRITON_OPERATOR_SERVER_ACCESS"
-    text = '{"operator": [{"podSelector": {}}], "clients": [], "scrapers": []}'
-    found = Settings.from_environment({name: text, "TRITON_OPERATOR_IMAGE_PULL_SECRETS": "a,b"})
-
-    assert found.server_access == ServerAccess(operator=({"podSelector": {}},))
-    assert found.image_pull_secrets == ("a", "b")
-    for wrong in ("[]", '{"who": []}', "{", '{"clients": []}', '{"operator": []}'):
-        with pytest.raises(ValueError, match=r"SERVER_ACCESS|Expecting"):
-            Settings.from_environment({name: wrong})
 
 
 def test_a_server_that_crashed_says_how() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.cluster.support.waiting import wait_for
 from triton_operator.repository.connections import Connections, Stopped
 
 
@@ -32,15 +33,14 @@ class Reader(threading.Thread):
 
 
 def wait_until_waiting(connections: Connections, count: int) -> None:
-    while sum(connections._waiting.values()) < count:
-        threading.Event().wait(0.001)
+    waiting = connections._waiting
+    wait_for(f"{count} wait", lambda: sum(waiting.values()) >= count, 10, every=0.001)
 
 
 def test_a_model_alone_has_all_connections_and_no_more() -> None:
     connections = Connections(2)
     readers = [Reader(connections, "big") for _ in range(3)]
-    while sum(each.has.is_set() for each in readers) < 2:
-        threading.Event().wait(0.001)
+    wait_for("two have one", lambda: sum(r.has.is_set() for r in readers) == 2, 10, every=0.001)
     wait_until_waiting(connections, 1)
     assert sum(each.has.is_set() for each in readers) == 2
     holder = next(each for each in readers if each.has.is_set())

@@ -260,7 +260,7 @@ def test_space_that_one_download_will_take_is_not_given_to_another(
 
 
 def test_a_generation_that_another_run_takes_away_is_built_again(
-    claim: Claim, sources: SlowSources, monkeypatch: pytest.MonkeyPatch
+    claim: Claim, sources: SlowSources
 ) -> None:
     """Between its build and its link, as long as another model is still fetched."""
     with running(claim, serving(SLOW, INLINE)):
