@@ -11,7 +11,6 @@ import pytest
 from tests.cluster.support import triton
 from tests.cluster.support.audit import AuditLog, Entry
 from tests.cluster.support.installation import Installation
-from tests.cluster.support.kube import Object
 from tests.cluster.support.manifests import adds, claim, fails, model, server, version
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World, names
@@ -125,9 +124,9 @@ def live_through_everything(world: World) -> None:
     world.wait_gone("Service", "pool-pods")
 
     # Its manifest is there when the Job that reads it is made anew. Nothing else makes one here.
-    (job,) = jobs(world, "elastic")
+    ((job, uid),) = jobs(world, "elastic").items()
     world.delete("Job", job)
-    wait_for("there is another Job", lambda: jobs(world, "elastic") not in ([], [job]), 30)
+    wait_for("there is another Job", lambda: set(jobs(world, "elastic").values()) - {uid}, 30)
     world.patch("TritonModel", "plain", {"versions": [version(1, adds(3))]})
     world.wait_answer("pool", "plain", 4.0)
 
@@ -143,11 +142,10 @@ def live_through_everything(world: World) -> None:
     )
 
 
-def jobs(world: World, server: str) -> list[str]:
-    def stays(body: Object) -> bool:
-        return "deletionTimestamp" not in body["metadata"]
-
-    return names(body for body in world.all("Job", server) if stays(body))
+def jobs(world: World, server: str) -> dict[str, str]:
+    """Return the uids of the Jobs of a server that stay, by name; a name may come again."""
+    found = [body["metadata"] for body in world.all("Job", server)]
+    return {each["name"]: each["uid"] for each in found if "deletionTimestamp" not in each}
 
 
 def told(found: Iterable[Permission]) -> str:
