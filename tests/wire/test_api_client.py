@@ -167,9 +167,7 @@ async def test_a_query_is_encoded(server: ApiServer) -> None:
 
 
 async def test_no_answer_is_a_failure_that_may_heal() -> None:
-    telemetry = PrometheusTelemetry()
-    host = "http://127.0.0.1:1"
-    api = KubeApi(client.ApiClient(client.Configuration(host=host)), telemetry)
+    api = KubeApi(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
     try:
         with pytest.raises(ClusterError, match="no answer") as failed:
             await api.request("GET", "/api/v1/pods")
@@ -214,7 +212,7 @@ async def test_requests_are_counted_as_rbac_spells_them(
     }
 
 
-async def test_what_was_not_answered_is_counted_too(server: ApiServer) -> None:
+async def test_what_was_not_answered_is_counted_too() -> None:
     telemetry = PrometheusTelemetry()
     nowhere = client.Configuration(host="http://127.0.0.1:1")
     api = KubeApi(client.ApiClient(nowhere), telemetry)

@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from triton_operator import names
-from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.errors import ClusterError
 from triton_operator.observed import AUTOSCALER
+
+if TYPE_CHECKING:
+    from triton_operator.adapters.telemetry import PrometheusTelemetry
 
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
@@ -64,16 +66,18 @@ KINDS: Mapping[str, Kind] = {
 
 
 class KubeApi:
-    """A connection to the API server; without telemetry its requests are counted for nobody."""
+    """A connection to the API server; without telemetry its requests are not counted."""
 
-    def __init__(self, api: client.ApiClient, telemetry: PrometheusTelemetry | None = None) -> None:
+    def __init__(
+        self, api: client.ApiClient, telemetry: "PrometheusTelemetry | None" = None
+    ) -> None:
         self._api = api
-        self._telemetry = telemetry or PrometheusTelemetry()
+        self._telemetry = telemetry
 
     @classmethod
     async def connect(
         cls,
-        telemetry: PrometheusTelemetry | None = None,
+        telemetry: "PrometheusTelemetry | None" = None,
         *,
         fence: Callable[[], None] = lambda: None,
     ) -> "KubeApi":
@@ -149,7 +153,9 @@ class KubeApi:
             what = f"{type(error).__name__} {error}".strip()
             raise ClusterError(method, path, status=None, message=what) from error
         finally:
-            self._telemetry.requested(*_permission(method, path), code, time.monotonic() - begun)
+            if self._telemetry is not None:
+                seconds = time.monotonic() - begun
+                self._telemetry.requested(*_permission(method, path), code, seconds)
         if code >= 400:  # noqa: PLR2004 - HTTP's own boundary
             raise ClusterError(method, path, status=code, message=_message(text))
         return text
