@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from triton_operator import names
@@ -11,14 +12,12 @@ from triton_operator.adapters.api_client import KINDS
 from triton_operator.kubectl.connection import Connection
 from triton_operator.kubectl.errors import UnusableError
 from triton_operator.observed import COMPONENT_SERVER, ModelRecord, Pod, ServerRecord
-
-Key = tuple[str, str]
-"""Namespace and name."""
+from triton_operator.ports import Key
 
 _LISTED = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fleet:
     """The models of one or of all namespaces, with their servers and pods."""
 
@@ -29,16 +28,18 @@ class Fleet:
 
     def models_of(self, server: Key) -> tuple[ModelRecord, ...]:
         """Return the models that name a server, by name."""
-        return tuple(
-            model
-            for key, model in sorted(self.models.items())
-            if (key[0], model.server_name) == server
-        )
+        return tuple(self._by_server.get(server, ()))
 
     def server_keys(self) -> tuple[Key, ...]:
         """Return all servers, also those that are only named by a model."""
-        named = {(key[0], model.server_name) for key, model in self.models.items()}
-        return tuple(sorted({*self.servers, *named}))
+        return tuple(sorted({*self.servers, *self._by_server}))
+
+    @cached_property
+    def _by_server(self) -> Mapping[Key, list[ModelRecord]]:
+        found: dict[Key, list[ModelRecord]] = {}
+        for (namespace, _), model in sorted(self.models.items()):
+            found.setdefault((namespace, model.server_name), []).append(model)
+        return found
 
     def find_model(self, key: Key) -> ModelRecord:
         """Return a model.

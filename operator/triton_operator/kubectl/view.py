@@ -9,8 +9,9 @@ from datetime import datetime
 from triton_operator.api.conditions import Condition, ConditionType
 from triton_operator.api.meta import Observed
 from triton_operator.api.model import LastFailure, TritonModelStatus
-from triton_operator.kubectl.fleet import Fleet, Key
+from triton_operator.kubectl.fleet import Fleet
 from triton_operator.observed import ModelRecord, Pod, ServerRecord
+from triton_operator.ports import Key
 from triton_operator.repository.manifest import LINKS
 
 Hashes = Mapping[tuple[Key, str], Mapping[str, str]]
