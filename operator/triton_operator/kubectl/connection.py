@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import yaml
@@ -19,6 +20,7 @@ from kubernetes.aio import client, config
 from triton_operator.adapters.api_client import KINDS, KubeApi
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl.errors import PluginError
+from triton_operator.observed import Body
 
 _DEFAULT_NAMESPACE = "default"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -108,8 +110,23 @@ class Connection:
             raise ClusterError(method, path, status=answer.status, message=answer.error)
         return answer
 
-    async def lines(self, path: str) -> AsyncIterator[str]:
-        """Yield the lines of an answer as they come, for as long as they come.
+    async def list_objects(self, kind: str, namespace: str, selector: str = "") -> list[Body]:
+        """Return the objects of a namespace, or of all for an empty one; those with these labels.
+
+        Raises
+        ------
+        ClusterError
+            The API server refused or did not answer.
+
+        """
+        path = KINDS[kind].path(namespace)
+        answer = await self.api.request("GET", path, labelSelector=selector)
+        return list(answer["items"])
+
+    async def log(
+        self, namespace: str, pod: str, container: str, **query: str
+    ) -> AsyncIterator[str]:
+        """Yield the lines of a log as they come, for as long as they come.
 
         Raises
         ------
@@ -117,6 +134,8 @@ class Connection:
             The API server refused or does not answer any more.
 
         """
+        sent = urlencode({"container": container, **query})
+        path = f"{KINDS['Pod'].path(namespace, pod, subresource='log')}?{sent}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         try:
             opened = await self._open("GET", path, None, {}, timeout)

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
 
 from triton_operator import names
-from triton_operator.adapters.api_client import KINDS
 from triton_operator.kubectl.connection import Connection
 from triton_operator.kubectl.errors import UnusableError
 from triton_operator.observed import COMPONENT_SERVER, ModelRecord, Pod, ServerRecord
@@ -87,9 +85,9 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
     """
     selector = f"{names.LABEL_SERVER},{names.LABEL_COMPONENT}={COMPONENT_SERVER}"
     servers, models, pods = await asyncio.gather(
-        _list(connection, names.KIND_SERVER, namespace),
-        _list(connection, names.KIND_MODEL, namespace),
-        _list(connection, "Pod", namespace, selector=selector),
+        connection.list_objects(names.KIND_SERVER, namespace),
+        connection.list_objects(names.KIND_MODEL, namespace),
+        connection.list_objects("Pod", namespace, selector),
     )
     by_server: dict[Key, list[Pod]] = {}
     for body in pods:
@@ -104,14 +102,6 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
             key: tuple(sorted(found, key=lambda pod: pod.name)) for key, found in by_server.items()
         },
     )
-
-
-async def _list(
-    connection: Connection, kind: str, namespace: str, *, selector: str = ""
-) -> list[Any]:
-    path = KINDS[kind].path(namespace)
-    answer = await connection.api.request("GET", path, labelSelector=selector)
-    return list(answer["items"])
 
 
 def _missing(key: Key, kind: str, known: Iterable[Key]) -> UnusableError:
