@@ -29,6 +29,9 @@ JSON_PATCH = "application/json-patch+json"
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
+NO_ANSWER = (TimeoutError, OSError, aiohttp.ClientError)
+"""What a request raises that no answer comes to."""
+
 _TIMEOUT_SECONDS = 30.0
 _CONNECTIONS = 64
 
@@ -149,9 +152,8 @@ class KubeApi:
                 method, url, header_params=headers, body=body, _request_timeout=timeout_seconds
             )
             text, code = str((await response.read()).decode()), int(response.status)
-        except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            what = f"{type(error).__name__} {error}".strip()
-            raise ClusterError(method, path, status=None, message=what) from error
+        except NO_ANSWER as error:
+            raise unanswered(method, path, error) from error
         finally:
             if self._telemetry is not None:
                 seconds = time.monotonic() - begun
@@ -159,6 +161,12 @@ class KubeApi:
         if code >= 400:  # noqa: PLR2004 - HTTP's own boundary
             raise ClusterError(method, path, status=code, message=_message(text))
         return text
+
+
+def unanswered(method: str, path: str, error: Exception) -> ClusterError:
+    """Return what a request failed with that no answer came to."""
+    what = f"{type(error).__name__} {error}".strip()
+    return ClusterError(method, path, status=None, message=what)
 
 
 def fenced(fence: Callable[[], None]) -> aiohttp.TraceConfig:

@@ -17,7 +17,7 @@ import aiohttp
 import yaml
 from kubernetes.aio import client, config
 
-from triton_operator.adapters.api_client import KINDS, KubeApi
+from triton_operator.adapters.api_client import KINDS, NO_ANSWER, KubeApi, unanswered
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl.errors import PluginError
 from triton_operator.observed import Body
@@ -102,8 +102,8 @@ class Connection:
         try:
             response = await self._open(method, path, body, headers or {}, timeout)
             data = await response.read()
-        except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            raise _no_answer(method, path, error) from error
+        except NO_ANSWER as error:
+            raise unanswered(method, path, error) from error
         found = {name.lower(): value for name, value in response.headers.items()}
         answer = Answer(response.status, found, data)
         if not answer.ok and answer.is_status:
@@ -150,8 +150,8 @@ class Connection:
                     yield line.decode(errors="replace")
             if rest:
                 yield rest.decode(errors="replace")
-        except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            raise _no_answer("GET", path, error) from error
+        except NO_ANSWER as error:
+            raise unanswered("GET", path, error) from error
 
     async def _open(
         self,
@@ -223,8 +223,3 @@ def _load_service_account(settings: client.Configuration) -> str:
         return _SERVICE_ACCOUNT.read_text(encoding="utf-8").strip()
     except (config.ConfigException, OSError):
         return ""
-
-
-def _no_answer(method: str, path: str, error: Exception) -> ClusterError:
-    what = f"{type(error).__name__} {error}".strip()
-    return ClusterError(method, path, status=None, message=what)
