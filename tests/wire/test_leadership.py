@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
-from tests.wire.servers import free_port
 from triton_operator import names
 from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KubeApi, fenced
@@ -244,8 +243,10 @@ async def test_no_pod_is_told_anything_behind_the_fence(server: tuple[ApiServer,
 
 
 async def test_probes_tell_what_is_wrong() -> None:
-    port, wrong = free_port(), {"healthz": list[str](), "readyz": ["not everything is listed yet"]}
-    probes = serve_probes(port, alive=lambda: wrong["healthz"], ready=lambda: wrong["readyz"])
+    wrong = {"healthz": list[str](), "readyz": ["not everything is listed yet"]}
+    probes = serve_probes(
+        0, alive=lambda: wrong["healthz"], ready=lambda: wrong["readyz"], host="127.0.0.1"
+    )
 
     async def ask(path: str) -> tuple[int, str]:
         async with (
@@ -254,7 +255,7 @@ async def test_probes_tell_what_is_wrong() -> None:
         ):
             return answer.status, await answer.text()
 
-    async with probes:
+    async with probes as port:
         assert await ask("healthz") == (200, "ok")
         assert await ask("readyz") == (503, "not everything is listed yet")
         wrong["healthz"] = ["a pass does not end", "autoscaling does not tick"]
@@ -306,7 +307,7 @@ def start(
             identity=identity,
             lease_namespace="team",
             lease_seconds=3,
-            probe_port=free_port(),
+            probe_port=0,
             metrics_port=0,
         )
         return await Operator.start(settings, end)
