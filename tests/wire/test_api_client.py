@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.wire.servers import serving
 from triton_operator import names
 from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KINDS, KubeApi
@@ -92,18 +93,11 @@ def failure(status: int, message: str) -> web.Response:
 
 @pytest.fixture
 async def server() -> AsyncIterator[ApiServer]:
-    app = web.Application()
     state = ApiServer()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    _, port = runner.addresses[0][:2]
-    host = f"http://127.0.0.1:{port}"
-    state.api = KubeApi(client.ApiClient(client.Configuration(host=host)), state.telemetry)
-    yield state
-    await state.api.close()
-    await runner.cleanup()
+    async with serving(state.handle) as url:
+        state.api = KubeApi(client.ApiClient(client.Configuration(host=url)), state.telemetry)
+        yield state
+        await state.api.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.wire.servers import serving
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl import profile
 from triton_operator.kubectl.connection import Connection, proxy_path
@@ -112,17 +113,12 @@ async def server() -> AsyncIterator[ApiServer]:
             PODS: ok({"items": [pod("vision-a"), pod("vision-b")]}),
         }
     )
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    _, port = runner.addresses[0][:2]
-    api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}"))
-    state.connection = Connection(api, "team")
-    yield state
-    await api.close()
-    await runner.cleanup()
+    async with (
+        serving(state.handle) as url,
+        client.ApiClient(client.Configuration(host=url)) as api,
+    ):
+        state.connection = Connection(api, "team")
+        yield state
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.wire.servers import serving
 from triton_operator import names
 from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KubeApi, fenced
@@ -84,13 +85,9 @@ class ApiServer:
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[ApiServer, str]]:
-    app, state = web.Application(), ApiServer()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield state, f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    state = ApiServer()
+    async with serving(state.handle) as url:
+        yield state, url
 
 
 @asynccontextmanager
