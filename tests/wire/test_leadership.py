@@ -37,12 +37,13 @@ class ApiServer:
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    delay: float = 0.0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while requests are answered; others wait."""
     version: int = 10
 
     async def handle(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911
         self.requests.append(f"{request.method} {request.path}")
-        await asyncio.sleep(self.delay)
+        await self.answers.wait()
         body = await request.json() if request.can_read_body else {}
         found = self.objects.get(request.path)
         match request.method:
@@ -86,6 +87,7 @@ class ApiServer:
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[ApiServer, str]]:
     state = ApiServer()
+    state.answers.set()
     async with serving(state.handle) as url:
         yield state, url
 
@@ -163,7 +165,7 @@ async def test_one_that_was_deleted_is_no_failure(server: tuple[ApiServer, str])
 
 async def test_a_request_takes_no_longer_than_it_may(server: tuple[ApiServer, str]) -> None:
     state, url = server
-    state.delay = 30.0
+    state.answers.clear()
     async with connected(url) as api:
         leases = KubeLeases(api, "team", "operator")
         async with asyncio.timeout(5):
@@ -198,7 +200,7 @@ async def test_a_write_that_waits_for_a_connection_is_stopped_when_it_gets_one(
 ) -> None:
     """As of a process that is halted just then, and wakes when another one leads."""
     state, url = server
-    state.delay = 0.3
+    state.answers.clear()
     may_write = True
 
     def fence() -> None:
@@ -212,6 +214,7 @@ async def test_a_write_that_waits_for_a_connection_is_stopped_when_it_gets_one(
         waits = asyncio.create_task(api.request("PUT", f"{PATH}/x", body={}))
         await asyncio.sleep(0.05)
         may_write = False
+        state.answers.set()
         with pytest.raises(NotLeadingError):
             await waits
         with pytest.raises(ClusterError):
@@ -410,12 +413,13 @@ async def test_one_that_hears_nothing_is_alive_but_not_ready(
     await until(lambda: not second.unready())
     monkeypatch.setattr(operator_module, "_UNKNOWN_LEASES", 0.5)
 
-    state.delay = 60.0
+    # What is asked meanwhile is never answered, nor done.
+    answered, state.answers = state.answers, asyncio.Event()
     await until(second.unready)
 
     assert second.unready() == ["who holds the Lease is not known"]
     assert second.stuck() == []
-    state.delay = 0.0
+    state.answers = answered
     await until(lambda: not second.unready())
     await second.stop()
     await first.stop()
