@@ -1,4 +1,4 @@
-"""Real servers: an S3 store, nginx, and one that misbehaves as a test wants it.
+"""Real servers: an S3 store, nginx, and such as misbehave or answer as a test wants it.
 
 They listen on the loopback, unless a test has clients elsewhere on this machine.
 """
@@ -9,8 +9,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import obstore
 import pytest
+from aiohttp import web
 from obstore.store import S3Store
 
 from tests.cluster import settings
@@ -143,6 +144,22 @@ def nginx(
     )
     with running(host, port, program("nginx"), "-e", "stderr", "-c", folder / "nginx.conf"):
         yield f"http{'s' if tls else ''}://{host}:{port}"
+
+
+@asynccontextmanager
+async def serving(
+    handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[str]:
+    """Have all requests answered within this event loop; yield the server's address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        yield f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 Handler = BaseHTTPRequestHandler

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.wire.servers import serving
 from triton_operator import names
 from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KINDS, KubeApi
@@ -92,18 +93,11 @@ def failure(status: int, message: str) -> web.Response:
 
 @pytest.fixture
 async def server() -> AsyncIterator[ApiServer]:
-    app = web.Application()
     state = ApiServer()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    _, port = runner.addresses[0][:2]
-    host = f"http://127.0.0.1:{port}"
-    state.api = KubeApi(client.ApiClient(client.Configuration(host=host)), state.telemetry)
-    yield state
-    await state.api.close()
-    await runner.cleanup()
+    async with serving(state.handle) as url:
+        state.api = KubeApi(client.ApiClient(client.Configuration(host=url)), state.telemetry)
+        yield state
+        await state.api.close()
 
 
 @pytest.fixture
@@ -167,9 +161,7 @@ async def test_a_query_is_encoded(server: ApiServer) -> None:
 
 
 async def test_no_answer_is_a_failure_that_may_heal() -> None:
-    telemetry = PrometheusTelemetry()
-    host = "http://127.0.0.1:1"
-    api = KubeApi(client.ApiClient(client.Configuration(host=host)), telemetry)
+    api = KubeApi(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
     try:
         with pytest.raises(ClusterError, match="no answer") as failed:
             await api.request("GET", "/api/v1/pods")
@@ -214,7 +206,7 @@ async def test_requests_are_counted_as_rbac_spells_them(
     }
 
 
-async def test_what_was_not_answered_is_counted_too(server: ApiServer) -> None:
+async def test_what_was_not_answered_is_counted_too() -> None:
     telemetry = PrometheusTelemetry()
     nowhere = client.Configuration(host="http://127.0.0.1:1")
     api = KubeApi(client.ApiClient(nowhere), telemetry)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.wire.servers import serving
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl import profile
 from triton_operator.kubectl.connection import Connection, proxy_path
@@ -89,6 +90,11 @@ class ApiServer:
             await response.write(body[start : start + 7])
         return response
 
+    def asked_for(self, end: str) -> list[str]:
+        """Return the paths that were asked for and end so."""
+        paths = (path.partition("?")[0] for _, path, _ in self.requests)
+        return [path for path in paths if path.endswith(end)]
+
     def pod(self, name: str, port: int, path: str, answer: tuple[int, bytes]) -> None:
         self.answers[proxy_path("Pod", "team", name, port, path)] = answer
 
@@ -112,23 +118,30 @@ async def server() -> AsyncIterator[ApiServer]:
             PODS: ok({"items": [pod("vision-a"), pod("vision-b")]}),
         }
     )
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    _, port = runner.addresses[0][:2]
-    api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}"))
-    state.connection = Connection(api, "team")
-    yield state
-    await api.close()
-    await runner.cleanup()
+    async with (
+        serving(state.handle) as url,
+        client.ApiClient(client.Configuration(host=url)) as api,
+    ):
+        state.connection = Connection(api, "team")
+        yield state
 
 
 @pytest.fixture
 def connection(server: ApiServer) -> Connection:
     assert server.connection is not None
     return server.connection
+
+
+async def interrupt(command: Coroutine[Any, Any, None], when: Callable[[], object]) -> None:
+    """End a command as Ctrl-C does, as soon as something holds."""
+    task = asyncio.create_task(command)
+    async with asyncio.timeout(20):
+        while not when():
+            assert not task.done(), task.exception()
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_fleet_is_three_requests(server: ApiServer, connection: Connection):
@@ -206,14 +219,10 @@ async def test_top_looks_again_and_again(
     server.pod("vision-a", 8002, "/metrics", page(10, 4))
     server.pod("vision-a", 8000, "/v2/models/stats", ok({"model_stats": []}))
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            await show_top(
-                connection, every_namespace=False, interval=0.05, once=False, from_status=False
-            )
+    top = show_top(connection, every_namespace=False, interval=0.05, once=False, from_status=False)
+    # The fourth look begins when the third one is shown.
+    await interrupt(top, lambda: len(server.asked_for("/metrics")) > 3)
 
-    looks = [path for _, path, _ in server.requests if path.endswith("/metrics")]
-    assert len(looks) > 2
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("yolo"))
     assert row.split()[:3] == ["yolo", "vision", "0"]
     assert row.split()[-2:] == ["4", "1/1"]
@@ -431,9 +440,9 @@ async def test_profile_that_is_interrupted_deletes_the_job(jobs: ApiServer, conn
     jobs.answers[PODS] = job_pod(running={"startedAt": "2026-01-01T00:00:00Z"})
     jobs.answers[f"{PODS}/profile-1/log"] = 200, b"warming up\n"
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            await profile_model(connection, "detector", MEASUREMENT)
+    profiling = profile_model(connection, "detector", MEASUREMENT)
+    # The fleet's pods, one that has started, one that has not ended.
+    await interrupt(profiling, lambda: len(jobs.asked_for("/pods")) > 2)
 
     assert len(deletions(jobs)) == 1
 

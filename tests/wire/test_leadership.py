@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
-from tests.wire.servers import free_port
+from tests.wire.servers import serving
 from triton_operator import names
 from triton_operator.adapters import api_client
 from triton_operator.adapters.api_client import KubeApi, fenced
@@ -37,12 +37,13 @@ class ApiServer:
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    delay: float = 0.0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while requests are answered; others wait."""
     version: int = 10
 
     async def handle(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911
         self.requests.append(f"{request.method} {request.path}")
-        await asyncio.sleep(self.delay)
+        await self.answers.wait()
         body = await request.json() if request.can_read_body else {}
         found = self.objects.get(request.path)
         match request.method:
@@ -85,13 +86,10 @@ class ApiServer:
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[ApiServer, str]]:
-    app, state = web.Application(), ApiServer()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield state, f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    state = ApiServer()
+    state.answers.set()
+    async with serving(state.handle) as url:
+        yield state, url
 
 
 @asynccontextmanager
@@ -167,7 +165,7 @@ async def test_one_that_was_deleted_is_no_failure(server: tuple[ApiServer, str])
 
 async def test_a_request_takes_no_longer_than_it_may(server: tuple[ApiServer, str]) -> None:
     state, url = server
-    state.delay = 30.0
+    state.answers.clear()
     async with connected(url) as api:
         leases = KubeLeases(api, "team", "operator")
         async with asyncio.timeout(5):
@@ -202,7 +200,7 @@ async def test_a_write_that_waits_for_a_connection_is_stopped_when_it_gets_one(
 ) -> None:
     """As of a process that is halted just then, and wakes when another one leads."""
     state, url = server
-    state.delay = 0.3
+    state.answers.clear()
     may_write = True
 
     def fence() -> None:
@@ -216,6 +214,7 @@ async def test_a_write_that_waits_for_a_connection_is_stopped_when_it_gets_one(
         waits = asyncio.create_task(api.request("PUT", f"{PATH}/x", body={}))
         await asyncio.sleep(0.05)
         may_write = False
+        state.answers.set()
         with pytest.raises(NotLeadingError):
             await waits
         with pytest.raises(ClusterError):
@@ -244,8 +243,10 @@ async def test_no_pod_is_told_anything_behind_the_fence(server: tuple[ApiServer,
 
 
 async def test_probes_tell_what_is_wrong() -> None:
-    port, wrong = free_port(), {"healthz": list[str](), "readyz": ["not everything is listed yet"]}
-    probes = serve_probes(port, alive=lambda: wrong["healthz"], ready=lambda: wrong["readyz"])
+    wrong = {"healthz": list[str](), "readyz": ["not everything is listed yet"]}
+    probes = serve_probes(
+        0, alive=lambda: wrong["healthz"], ready=lambda: wrong["readyz"], host="127.0.0.1"
+    )
 
     async def ask(path: str) -> tuple[int, str]:
         async with (
@@ -254,7 +255,7 @@ async def test_probes_tell_what_is_wrong() -> None:
         ):
             return answer.status, await answer.text()
 
-    async with probes:
+    async with probes as port:
         assert await ask("healthz") == (200, "ok")
         assert await ask("readyz") == (503, "not everything is listed yet")
         wrong["healthz"] = ["a pass does not end", "autoscaling does not tick"]
@@ -306,7 +307,7 @@ def start(
             identity=identity,
             lease_namespace="team",
             lease_seconds=3,
-            probe_port=free_port(),
+            probe_port=0,
             metrics_port=0,
         )
         return await Operator.start(settings, end)
@@ -412,12 +413,13 @@ async def test_one_that_hears_nothing_is_alive_but_not_ready(
     await until(lambda: not second.unready())
     monkeypatch.setattr(operator_module, "_UNKNOWN_LEASES", 0.5)
 
-    state.delay = 60.0
+    # What is asked meanwhile is never answered, nor done.
+    answered, state.answers = state.answers, asyncio.Event()
     await until(second.unready)
 
     assert second.unready() == ["who holds the Lease is not known"]
     assert second.stuck() == []
-    state.delay = 0.0
+    state.answers = answered
     await until(lambda: not second.unready())
     await second.stop()
     await first.stop()

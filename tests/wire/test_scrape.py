@@ -218,6 +218,8 @@ async def test_a_malformed_counter_fails_its_pod(pods: Pods) -> None:
     assert failure.reason == FailureReason.MALFORMED
     assert "many" in failure.message
     assert isinstance(found[pod(2)], PodSample)
+    counted = "triton_operator_scrape_duration_seconds_count"
+    assert pods.telemetry.registry.get_sample_value(counted) == 2, "failed ones are counted, too"
 
 
 async def test_metrics_that_are_switched_off_are_told(pods: Pods) -> None:

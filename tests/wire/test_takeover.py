@@ -16,7 +16,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from tests.wire.servers import free_port
+from tests.wire.servers import free_port, serving
 from triton_operator import names
 from triton_operator.adapters.api_client import KINDS, Kind
 
@@ -164,14 +164,9 @@ Start = Callable[[str], Awaitable[Process]]
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiServer]:
-    app, state = web.Application(), ApiServer()
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield state
-    await runner.cleanup()
+    state = ApiServer()
+    async with serving(state.handle) as state.url:
+        yield state
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.wire.servers import serving
 from triton_operator.adapters import triton
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import ServerUnreachableError
@@ -91,17 +92,10 @@ async def never(_: web.Request) -> web.StreamResponse:
 
 @pytest.fixture
 async def server() -> AsyncIterator[FakeTriton]:
-    app = web.Application()
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
     state = FakeTriton(TritonPods())
-    app.router.add_route("*", "/{path:.*}", state.handle)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    _, port = runner.addresses[0][:2]
-    state.pods = TritonPods(port)
-    yield state
-    await runner.cleanup()
+    async with serving(state.handle) as url:
+        state.pods = TritonPods(int(url.rpartition(":")[2]))
+        yield state
 
 
 def listed(name: str, version: str = "", state: str = "", reason: str = "") -> dict[str, str]:

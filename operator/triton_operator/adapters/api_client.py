@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from triton_operator import names
-from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.errors import ClusterError
 from triton_operator.observed import AUTOSCALER
+
+if TYPE_CHECKING:
+    from triton_operator.adapters.telemetry import PrometheusTelemetry
 
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
@@ -26,6 +28,9 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+NO_ANSWER = (TimeoutError, OSError, aiohttp.ClientError)
+"""What a request raises that no answer comes to."""
 
 _TIMEOUT_SECONDS = 30.0
 _CONNECTIONS = 64
@@ -64,16 +69,18 @@ KINDS: Mapping[str, Kind] = {
 
 
 class KubeApi:
-    """A connection to the API server; without telemetry its requests are counted for nobody."""
+    """A connection to the API server; without telemetry its requests are not counted."""
 
-    def __init__(self, api: client.ApiClient, telemetry: PrometheusTelemetry | None = None) -> None:
+    def __init__(
+        self, api: client.ApiClient, telemetry: "PrometheusTelemetry | None" = None
+    ) -> None:
         self._api = api
-        self._telemetry = telemetry or PrometheusTelemetry()
+        self._telemetry = telemetry
 
     @classmethod
     async def connect(
         cls,
-        telemetry: PrometheusTelemetry | None = None,
+        telemetry: "PrometheusTelemetry | None" = None,
         *,
         fence: Callable[[], None] = lambda: None,
     ) -> "KubeApi":
@@ -145,14 +152,21 @@ class KubeApi:
                 method, url, header_params=headers, body=body, _request_timeout=timeout_seconds
             )
             text, code = str((await response.read()).decode()), int(response.status)
-        except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            what = f"{type(error).__name__} {error}".strip()
-            raise ClusterError(method, path, status=None, message=what) from error
+        except NO_ANSWER as error:
+            raise unanswered(method, path, error) from error
         finally:
-            self._telemetry.requested(*_permission(method, path), code, time.monotonic() - begun)
+            if self._telemetry is not None:
+                seconds = time.monotonic() - begun
+                self._telemetry.requested(*_permission(method, path), code, seconds)
         if code >= 400:  # noqa: PLR2004 - HTTP's own boundary
             raise ClusterError(method, path, status=code, message=_message(text))
         return text
+
+
+def unanswered(method: str, path: str, error: Exception) -> ClusterError:
+    """Return what a request failed with that no answer came to."""
+    what = f"{type(error).__name__} {error}".strip()
+    return ClusterError(method, path, status=None, message=what)
 
 
 def fenced(fence: Callable[[], None]) -> aiohttp.TraceConfig:

@@ -6,16 +6,19 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from triton_operator.adapters.metrics import parse_metrics, parse_statistics
 from triton_operator.adapters.pod_http import AnswerError, PodReader
-from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.autoscaling.samples import ModelShape, PodSample
 from triton_operator.autoscaling.shapes import ShapeKey, Shapes, parse_shape
 from triton_operator.desired.service import HTTP_PORT, METRICS_PORT
 from triton_operator.observed import Pod, Served
 from triton_operator.ports import FailureReason, ScrapeFailure
+
+if TYPE_CHECKING:
+    from triton_operator.adapters.telemetry import PrometheusTelemetry
 
 _DEADLINE_SECONDS = 2.0
 _PARALLEL = 64
@@ -35,14 +38,14 @@ class TritonScraper:
         self,
         http: PodReader,
         *,
-        telemetry: PrometheusTelemetry | None = None,
+        telemetry: "PrometheusTelemetry | None" = None,
         deadline_seconds: float = _DEADLINE_SECONDS,
         parallel: int = _PARALLEL,
         http_port: int = HTTP_PORT,
         metrics_port: int = METRICS_PORT,
     ) -> None:
         self._http = http
-        self._telemetry = telemetry or PrometheusTelemetry()
+        self._telemetry = telemetry
         self._deadline = deadline_seconds
         self._slots = asyncio.Semaphore(parallel)
         self._http_port = http_port
@@ -74,7 +77,8 @@ class TritonScraper:
         except ValueError as error:
             return ScrapeFailure(FailureReason.MALFORMED, str(error))
         finally:
-            self._telemetry.scraped(time.monotonic() - begun)
+            if self._telemetry is not None:
+                self._telemetry.scraped(time.monotonic() - begun)
 
     async def _statistics(self, pod: Pod) -> bytes | None:
         """Return the answer, or None where this server will never tell."""

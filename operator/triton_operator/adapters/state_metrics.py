@@ -13,7 +13,7 @@ from triton_operator import names
 from triton_operator.adapters.mirror import Mirror
 from triton_operator.adapters.telemetry import PREFIX, PrometheusTelemetry
 from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
-from triton_operator.api.conditions import Condition, ConditionType
+from triton_operator.api.conditions import Condition, ConditionType, find_condition
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import ModelRecord, ServerRecord, Workload
 from triton_operator.ports import Backlog, Key
@@ -124,7 +124,8 @@ def _servers(servers: Mapping[Key, ServerRecord]) -> Iterator[Metric]:
 
 
 def _is_ready(conditions: Iterable[Condition]) -> float:
-    return float(any(c.type is ConditionType.READY and c.status == "True" for c in conditions))
+    ready = find_condition(conditions, ConditionType.READY)
+    return float(ready is not None and ready.status == "True")
 
 
 def _is_unmet(condition: Condition) -> bool:

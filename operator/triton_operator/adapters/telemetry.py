@@ -5,15 +5,15 @@ name of a server, and lose it with the server; histograms carry no object, since
 each of hundreds would cost more than they tell.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 
 import prometheus_client
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Metric
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from triton_operator.adapters.http_server import serve
 from triton_operator.plan.events import Event
 from triton_operator.ports import Direction, FailureReason, Key
 
@@ -153,18 +153,9 @@ class PrometheusTelemetry:
         yield from self._scrape_failures.collect()
         yield from self._decisions.collect()
 
-    @asynccontextmanager
-    async def serve(self, port: int, host: str = "") -> AsyncIterator[int]:
-        """Answer ``/metrics`` on all addresses, or on one; gives the port."""
-        app = web.Application()
-        app.router.add_get("/metrics", make_aiohttp_handler(self.registry))
-        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host or None, port).start()
-            yield int(runner.addresses[0][1])
-        finally:
-            await runner.cleanup()
+    def serve(self, port: int, host: str = "") -> AbstractAsyncContextManager[int]:
+        """Answer ``/metrics`` until the block ends, on all addresses or on one; gives the port."""
+        return serve({"/metrics": make_aiohttp_handler(self.registry)}, port, host)
 
     # ---- making them ----------------------------------------------------------------------
 

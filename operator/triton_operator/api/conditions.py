@@ -52,6 +52,11 @@ Conditions = Annotated[
 """``status.conditions``, at most one of each type."""
 
 
+def find_condition(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:
+    """Return the condition of a type, None where nobody has said anything of it."""
+    return next((each for each in conditions if each.type == kind), None)
+
+
 def merge_conditions(
     old: Iterable[Condition], new: Iterable[Condition], *, now: datetime
 ) -> tuple[Condition, ...]:

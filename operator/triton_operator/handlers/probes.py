@@ -1,34 +1,24 @@
 """What the kubelet asks: does this process go on (``/healthz``), is it of use (``/readyz``)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from aiohttp import web
 
-_GRACE_SECONDS = 1.0
+from triton_operator.adapters.http_server import Answer, serve
 
 Check = Callable[[], list[str]]
 """Returns what is wrong, in words."""
 
 
-@asynccontextmanager
-async def serve_probes(port: int, *, alive: Check, ready: Check) -> AsyncIterator[None]:
-    """Answer probes from within the event loop that does all the work, until the block ends."""
-    app = web.Application()
-    app.router.add_get("/healthz", _answer_with(alive))
-    app.router.add_get("/readyz", _answer_with(ready))
-    runner = web.AppRunner(
-        app, handle_signals=False, access_log=None, shutdown_timeout=_GRACE_SECONDS
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, port=port).start()
-        yield
-    finally:
-        await runner.cleanup()
+def serve_probes(
+    port: int, *, alive: Check, ready: Check, host: str = ""
+) -> AbstractAsyncContextManager[int]:
+    """Answer probes until the block ends; gives the port."""
+    return serve({"/healthz": _answer_with(alive), "/readyz": _answer_with(ready)}, port, host)
 
 
-def _answer_with(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _answer_with(check: Check) -> Answer:
     async def answer(_: web.Request) -> web.Response:
         wrong = check()
         return web.Response(text="\n".join(wrong) or "ok", status=503 if wrong else 200)

@@ -15,7 +15,8 @@ _SMALL = 100
 """Random integers stay below it, as many are indices of something."""
 _WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
 _SHOWN_VALUES = 8
-_TOP = 5
+TOP = 5
+"""So many classes of an answer are shown."""
 
 
 def make_random(tensor: Tensor, shape: Sequence[int], random: np.random.Generator) -> Array:
@@ -116,9 +117,9 @@ def tell_array(name: str, datatype: str, array: Array) -> str:
 def find_top(array: Array) -> list[tuple[int, float]]:
     """Return the highest scores with their indices; empty for what is no list of scores."""
     flat = array.squeeze()
-    if flat.ndim != 1 or flat.size <= _TOP or not np.issubdtype(flat.dtype, np.floating):
+    if flat.ndim != 1 or flat.size <= TOP or not np.issubdtype(flat.dtype, np.floating):
         return []
-    best = np.argsort(-flat, kind="stable")[:_TOP]
+    best = np.argsort(-flat, kind="stable")[:TOP]
     return [(int(index), float(flat[index])) for index in best]
 
 

@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import yaml
 from kubernetes.aio import client, config
 
-from triton_operator.adapters.api_client import KINDS, KubeApi
+from triton_operator.adapters.api_client import KINDS, NO_ANSWER, KubeApi, unanswered
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl.errors import PluginError
+from triton_operator.observed import Body
 
 _DEFAULT_NAMESPACE = "default"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -100,16 +102,31 @@ class Connection:
         try:
             response = await self._open(method, path, body, headers or {}, timeout)
             data = await response.read()
-        except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            raise _no_answer(method, path, error) from error
+        except NO_ANSWER as error:
+            raise unanswered(method, path, error) from error
         found = {name.lower(): value for name, value in response.headers.items()}
         answer = Answer(response.status, found, data)
         if not answer.ok and answer.is_status:
             raise ClusterError(method, path, status=answer.status, message=answer.error)
         return answer
 
-    async def lines(self, path: str) -> AsyncIterator[str]:
-        """Yield the lines of an answer as they come, for as long as they come.
+    async def list_objects(self, kind: str, namespace: str, selector: str = "") -> list[Body]:
+        """Return the objects of a namespace, or of all for an empty one; those with these labels.
+
+        Raises
+        ------
+        ClusterError
+            The API server refused or did not answer.
+
+        """
+        path = KINDS[kind].path(namespace)
+        answer = await self.api.request("GET", path, labelSelector=selector)
+        return list(answer["items"])
+
+    async def log(
+        self, namespace: str, pod: str, container: str, **query: str
+    ) -> AsyncIterator[str]:
+        """Yield the lines of a log as they come, for as long as they come.
 
         Raises
         ------
@@ -117,6 +134,8 @@ class Connection:
             The API server refused or does not answer any more.
 
         """
+        sent = urlencode({"container": container, **query})
+        path = f"{KINDS['Pod'].path(namespace, pod, subresource='log')}?{sent}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         try:
             opened = await self._open("GET", path, None, {}, timeout)
@@ -131,8 +150,8 @@ class Connection:
                     yield line.decode(errors="replace")
             if rest:
                 yield rest.decode(errors="replace")
-        except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            raise _no_answer("GET", path, error) from error
+        except NO_ANSWER as error:
+            raise unanswered("GET", path, error) from error
 
     async def _open(
         self,
@@ -204,8 +223,3 @@ def _load_service_account(settings: client.Configuration) -> str:
         return _SERVICE_ACCOUNT.read_text(encoding="utf-8").strip()
     except (config.ConfigException, OSError):
         return ""
-
-
-def _no_answer(method: str, path: str, error: Exception) -> ClusterError:
-    what = f"{type(error).__name__} {error}".strip()
-    return ClusterError(method, path, status=None, message=what)

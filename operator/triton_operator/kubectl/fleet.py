@@ -4,21 +4,18 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from functools import cached_property
 
 from triton_operator import names
-from triton_operator.adapters.api_client import KINDS
 from triton_operator.kubectl.connection import Connection
 from triton_operator.kubectl.errors import UnusableError
 from triton_operator.observed import COMPONENT_SERVER, ModelRecord, Pod, ServerRecord
-
-Key = tuple[str, str]
-"""Namespace and name."""
+from triton_operator.ports import Key
 
 _LISTED = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fleet:
     """The models of one or of all namespaces, with their servers and pods."""
 
@@ -29,16 +26,18 @@ class Fleet:
 
     def models_of(self, server: Key) -> tuple[ModelRecord, ...]:
         """Return the models that name a server, by name."""
-        return tuple(
-            model
-            for key, model in sorted(self.models.items())
-            if (key[0], model.server_name) == server
-        )
+        return tuple(self._by_server.get(server, ()))
 
     def server_keys(self) -> tuple[Key, ...]:
         """Return all servers, also those that are only named by a model."""
-        named = {(key[0], model.server_name) for key, model in self.models.items()}
-        return tuple(sorted({*self.servers, *named}))
+        return tuple(sorted({*self.servers, *self._by_server}))
+
+    @cached_property
+    def _by_server(self) -> Mapping[Key, list[ModelRecord]]:
+        found: dict[Key, list[ModelRecord]] = {}
+        for (namespace, _), model in sorted(self.models.items()):
+            found.setdefault((namespace, model.server_name), []).append(model)
+        return found
 
     def find_model(self, key: Key) -> ModelRecord:
         """Return a model.
@@ -86,9 +85,9 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
     """
     selector = f"{names.LABEL_SERVER},{names.LABEL_COMPONENT}={COMPONENT_SERVER}"
     servers, models, pods = await asyncio.gather(
-        _list(connection, names.KIND_SERVER, namespace),
-        _list(connection, names.KIND_MODEL, namespace),
-        _list(connection, "Pod", namespace, selector=selector),
+        connection.list_objects(names.KIND_SERVER, namespace),
+        connection.list_objects(names.KIND_MODEL, namespace),
+        connection.list_objects("Pod", namespace, selector),
     )
     by_server: dict[Key, list[Pod]] = {}
     for body in pods:
@@ -103,14 +102,6 @@ async def read_fleet(connection: Connection, namespace: str) -> Fleet:
             key: tuple(sorted(found, key=lambda pod: pod.name)) for key, found in by_server.items()
         },
     )
-
-
-async def _list(
-    connection: Connection, kind: str, namespace: str, *, selector: str = ""
-) -> list[Any]:
-    path = KINDS[kind].path(namespace)
-    answer = await connection.api.request("GET", path, labelSelector=selector)
-    return list(answer["items"])
 
 
 def _missing(key: Key, kind: str, known: Iterable[Key]) -> UnusableError:

@@ -12,7 +12,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from triton_operator.errors import ClusterError
-from triton_operator.kubectl.arrays import Array, find_top, tell_array
+from triton_operator.kubectl.arrays import TOP, Array, find_top, tell_array
 from triton_operator.kubectl.connection import Answer, Connection, proxy_path
 from triton_operator.kubectl.errors import PluginError
 from triton_operator.kubectl.fleet import read_fleet, serving
@@ -21,7 +21,6 @@ from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.signature import Signature, parse_signature
 
 _LENGTH = "Inference-Header-Content-Length"
-_TOP = 5
 
 
 async def ask_model(
@@ -123,7 +122,7 @@ def build_body(signature: Signature, arrays: Mapping[str, Array]) -> tuple[bytes
             sent = InferInput(tensor.name, list(array.shape), tensor.datatype)
             inputs.append(sent.set_data_from_numpy(array))
     outputs = [
-        InferRequestedOutput(each.name, class_count=_TOP if each.labelled else 0)
+        InferRequestedOutput(each.name, class_count=TOP if each.labelled else 0)
         for each in signature.outputs
     ]
     # A sequence of one request: it leaves nothing behind on the server.

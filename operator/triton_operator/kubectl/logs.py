@@ -2,11 +2,10 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 from triton_operator import names
-from triton_operator.adapters.api_client import KINDS
 from triton_operator.kubectl.connection import Connection
 from triton_operator.kubectl.errors import PluginError
 from triton_operator.kubectl.fleet import read_fleet
@@ -57,14 +56,15 @@ async def show_logs(
         raise PluginError(
             f"TritonServer {key[1]} has no {what}: `kubectl triton status {name}` says why"
         )
-    query: dict[str, str] = {"container": names.CONTAINER_SYNC if sync else names.CONTAINER_TRITON}
+    container = names.CONTAINER_SYNC if sync else names.CONTAINER_TRITON
+    query: dict[str, str] = {}
     if follow:
         query["follow"] = "true"
     if tail >= 0:
         query["tailLines"] = str(tail)
     if previous:
         query["previous"] = "true"
-    streams = (_copy(connection, key[0], pod, query) for pod in pods)
+    streams = (_copy(pod, connection.log(key[0], pod.name, container, **query)) for pod in pods)
     if follow:
         await asyncio.gather(*streams)
     else:
@@ -72,17 +72,15 @@ async def show_logs(
             await stream
 
 
-async def _copy(connection: Connection, namespace: str, pod: Pod, query: dict[str, str]) -> None:
-    path = f"{KINDS['Pod'].path(namespace, pod.name, subresource='log')}?{urlencode(query)}"
-    async for line in connection.lines(path):
+async def _copy(pod: Pod, log: AsyncIterator[str]) -> None:
+    async for line in log:
         sys.stdout.write(f"{pod.name}  {line}\n")
         sys.stdout.flush()
 
 
 async def _last_sync_pods(connection: Connection, server: str) -> tuple[Pod, ...]:
     selector = f"{names.LABEL_SERVER}={server},{names.LABEL_COMPONENT}={COMPONENT_SYNC}"
-    path = KINDS["Pod"].path(connection.namespace)
-    answer = await connection.api.request("GET", path, labelSelector=selector)
-    pods = [Pod.parse(body) for body in answer["items"]]
+    bodies = await connection.list_objects("Pod", connection.namespace, selector)
+    pods = [Pod.parse(body) for body in bodies]
     last = max(pods, key=lambda pod: pod.created_at or _NEVER, default=None)
     return (last,) if last is not None else ()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
-from triton_operator.kubectl.arrays import Array
+from triton_operator.kubectl.arrays import Array, choose_shape
 from triton_operator.kubectl.errors import PluginError, UnusableError
 from triton_operator.kubectl.scaling import Scaling
 from triton_operator.kubectl.signature import Layout, Tensor
@@ -32,7 +32,7 @@ def read_picture(tensor: Tensor, path: Path, *, batches: bool, scaling: Scaling)
     """
     dims = tensor.shape[1:] if batches else tensor.shape
     if tensor.datatype == "BYTES" or (tensor.datatype == "UINT8" and len(dims) == 1):
-        return _encoded(tensor, path, dims, batches=batches)
+        return _encoded(tensor, path, batches=batches)
     layout, (channels, height, width) = find_layout(tensor, dims)
     pixels = _decode(path, channels, height, width)
     array = arrange(pixels, layout, tensor.datatype, scaling)
@@ -80,11 +80,10 @@ def arrange(pixels: Array, layout: Layout, datatype: str, scaling: Scaling) -> A
     return np.ascontiguousarray(array.astype(dtype))
 
 
-def _encoded(tensor: Tensor, path: Path, dims: Sequence[int], *, batches: bool) -> Array:
+def _encoded(tensor: Tensor, path: Path, *, batches: bool) -> Array:
     data = _read(path)
     if tensor.datatype == "BYTES":
-        shape = [*([1] if batches else []), *(size if size >= 0 else 1 for size in dims)]
-        array = np.empty(shape, np.object_)
+        array = np.empty(choose_shape(tensor, None, batch=1 if batches else None), np.object_)
         array.fill(data)
         return array
     values = np.frombuffer(data, np.uint8)

@@ -5,7 +5,6 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import urlencode
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from triton_operator.kubectl.errors import PluginError
 from triton_operator.kubectl.fleet import read_fleet, serving
 from triton_operator.kubectl.measurements import build_measurements
 from triton_operator.kubectl.profile_job import CONTAINER, MARK, Measurement, build_profile_job
-from triton_operator.observed import Body
+from triton_operator.observed import Body, reason_and_message
 
 _JOB_LABEL = "batch.kubernetes.io/job-name"
 _POLL_SECONDS = 0.5
@@ -46,18 +45,17 @@ class _Pod:
         waiting, ended = state.get("waiting") or {}, state.get("terminated")
         scheduled = (c for c in status.get("conditions") or () if c["type"] == "PodScheduled")
         placed = next((each.get("message", "") for each in scheduled), "")
-        why = f"{waiting.get('reason', '')}: {waiting.get('message', '')}".strip(": ")
-        failed = ended is not None and ended.get("exitCode", 0) != 0
         return cls(
             name=body["metadata"]["name"],
             started="running" in state or ended is not None,
-            waiting=why or placed,
-            ended=None
-            if ended is None
-            else f"{ended.get('reason', 'Error')}, exit code {ended['exitCode']}"
-            if failed
-            else "",
+            waiting=reason_and_message(waiting) or placed,
+            ended=_failure(ended) if ended is not None else None,
         )
+
+
+def _failure(ended: Body) -> str:
+    code = ended.get("exitCode", 0)
+    return f"{ended.get('reason', 'Error')}, exit code {code}" if code else ""
 
 
 async def profile_model(connection: Connection, name: str, wanted: Measurement) -> None:
@@ -139,11 +137,9 @@ async def _wait_for_start(connection: Connection, job: str) -> str:
 
 async def _follow(connection: Connection, pod: str) -> tuple[str, list[str]]:
     """Show what perf_analyzer says; return its complaint, and the lines of its table."""
-    query = urlencode({"container": CONTAINER, "follow": "true"})
-    path = f"{KINDS['Pod'].path(connection.namespace, pod, subresource='log')}?{query}"
     complaint = last = ""
     measured: list[str] | None = None
-    async for line in connection.lines(path):
+    async for line in connection.log(connection.namespace, pod, CONTAINER, follow="true"):
         if measured is not None:
             measured.append(line)
         elif line == MARK:
@@ -169,9 +165,9 @@ async def _wait_for_end(connection: Connection, job: str) -> str:
 
 
 async def _read_pods(connection: Connection, job: str) -> list[_Pod]:
-    path = KINDS["Pod"].path(connection.namespace)
-    answer = await connection.api.request("GET", path, labelSelector=f"{_JOB_LABEL}={job}")
-    return [_Pod.parse(body) for body in answer["items"]]
+    selector = f"{_JOB_LABEL}={job}"
+    bodies = await connection.list_objects("Pod", connection.namespace, selector)
+    return [_Pod.parse(body) for body in bodies]
 
 
 async def _has_failed(connection: Connection, job: str) -> bool:

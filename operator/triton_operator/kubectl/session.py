@@ -5,10 +5,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from triton_operator.errors import ClusterError
+from triton_operator.kubectl.errors import PluginError, UnusableError, explain
+
 if TYPE_CHECKING:
     from triton_operator.kubectl.connection import Connection
 
-_EXIT_UNUSABLE = 2
 _EXIT_INTERRUPTED = 130
 
 
@@ -20,9 +22,7 @@ def run_connected(
     The Kubernetes client takes a second to be imported, so that only what needs it does: `--help`
     and mistakes in the arguments are told at once.
     """
-    from triton_operator.errors import ClusterError  # noqa: PLC0415
     from triton_operator.kubectl.connection import connect  # noqa: PLC0415
-    from triton_operator.kubectl.errors import PluginError, explain  # noqa: PLC0415
 
     async def connected() -> None:
         async with connect(context, namespace) as connection:
@@ -31,10 +31,9 @@ def run_connected(
     try:
         asyncio.run(connected())
     except PluginError as error:
-        _fail(str(error), error.exit_code)
+        _fail(error)
     except ClusterError as error:
-        told = explain(error)
-        _fail(str(told), told.exit_code)
+        _fail(explain(error))
     except KeyboardInterrupt:
         sys.exit(_EXIT_INTERRUPTED)
     except BrokenPipeError:
@@ -45,9 +44,9 @@ def run_connected(
 
 def refuse(message: str) -> None:
     """End the program because the arguments cannot be used."""
-    _fail(message, _EXIT_UNUSABLE)
+    _fail(UnusableError(message))
 
 
-def _fail(message: str, code: int) -> None:
-    sys.stderr.write(f"kubectl triton: {message}\n")
-    sys.exit(code)
+def _fail(error: PluginError) -> None:
+    sys.stderr.write(f"kubectl triton: {error}\n")
+    sys.exit(error.exit_code)

@@ -12,11 +12,12 @@ from rich.console import Console
 from triton_operator.adapters.pod_http import AnswerError
 from triton_operator.desired.service import HTTP_PORT
 from triton_operator.kubectl.connection import Connection
-from triton_operator.kubectl.fleet import Fleet, Key, read_fleet
+from triton_operator.kubectl.fleet import Fleet, read_fleet
 from triton_operator.kubectl.top import ProxiedPods
 from triton_operator.kubectl.tree import build_tree
 from triton_operator.kubectl.view import Hashes, ServerView, view_fleet, view_server
 from triton_operator.observed import Pod
+from triton_operator.ports import Key
 from triton_operator.repository.config_pbtxt import hash_of
 
 _ASKED_AT_ONCE = 16

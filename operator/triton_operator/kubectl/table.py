@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from triton_operator.autoscaling.signals import Signals
-from triton_operator.kubectl.fleet import Fleet, Key
+from triton_operator.kubectl.fleet import Fleet
 from triton_operator.observed import ServerRecord
+from triton_operator.ports import Key
 
 _BUSY_SHARE = 0.9
 """From here on an instance has no room for a burst."""

@@ -19,10 +19,10 @@ from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
 from triton_operator.autoscaling.signals import measure
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl.connection import Connection, proxy_path
-from triton_operator.kubectl.fleet import Fleet, Key, read_fleet
+from triton_operator.kubectl.fleet import Fleet, read_fleet
 from triton_operator.kubectl.table import Load, build_rows, build_table, rows_from_status
 from triton_operator.observed import READY, Pod, ServedModel, ServedVersion
-from triton_operator.ports import FailureReason, ScrapeFailure
+from triton_operator.ports import FailureReason, Key, ScrapeFailure
 
 _DEADLINE_SECONDS = 10.0
 """For one pod: the API server may be far away."""

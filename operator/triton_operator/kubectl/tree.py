@@ -18,7 +18,9 @@ def build_tree(server: ServerView, *, now: datetime) -> Tree:
     _add_troubles(tree, server.troubles)
     models = tree.add(Text("models", style="bold"))
     for model in server.models:
-        _add_troubles(models.add(_model_line(model)), model.troubles, model=model, now=now)
+        branch = models.add(_model_line(model))
+        _add_troubles(branch, model.troubles)
+        _add_last_failure(branch, model, now)
     if not server.models:
         models.add(Text("none names this server", style=_QUIET))
     pods = tree.add(Text("pods", style="bold"))
@@ -93,25 +95,23 @@ def _pod_line(pod: PodView, now: datetime) -> Text:
     )
 
 
-def _add_troubles(
-    branch: Tree,
-    troubles: tuple[Trouble, ...],
-    *,
-    model: ModelView | None = None,
-    now: datetime | None = None,
-) -> None:
+def _add_troubles(branch: Tree, troubles: tuple[Trouble, ...]) -> None:
     for each in troubles:
         line = Text(each.type, style=_BUSY).append(f" {each.reason}", style="default")
         if each.message:
             line.append(f": {each.message}", style="default")
         branch.add(line)
-    failure = model.last_failure if model is not None else None
-    if failure is not None and now is not None:
-        told = any(failure.message and failure.message in each.message for each in troubles)
-        line = Text(f"last failure {tell_age(failure.time, now)} ago {failure.reason}")
-        line.append(f": {failure.message}" if failure.message and not told else "")
-        line.stylize(_QUIET)
-        branch.add(line)
+
+
+def _add_last_failure(branch: Tree, model: ModelView, now: datetime) -> None:
+    failure = model.last_failure
+    if failure is None:
+        return
+    line = f"last failure {tell_age(failure.time, now)} ago {failure.reason}"
+    told = any(failure.message in each.message for each in model.troubles)
+    if failure.message and not told:
+        line += f": {failure.message}"
+    branch.add(Text(line, style=_QUIET))
 
 
 def _join(*parts: tuple[str, str]) -> Text:

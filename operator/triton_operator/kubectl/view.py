@@ -6,11 +6,12 @@ They are shown as a tree, or written as JSON or YAML for programs.
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from triton_operator.api.conditions import Condition, ConditionType
+from triton_operator.api.conditions import Condition, ConditionType, find_condition
 from triton_operator.api.meta import Observed
-from triton_operator.api.model import LastFailure, TritonModelStatus
-from triton_operator.kubectl.fleet import Fleet, Key
+from triton_operator.api.model import LastFailure
+from triton_operator.kubectl.fleet import Fleet
 from triton_operator.observed import ModelRecord, Pod, ServerRecord
+from triton_operator.ports import Key
 from triton_operator.repository.manifest import LINKS
 
 Hashes = Mapping[tuple[Key, str], Mapping[str, str]]
@@ -121,7 +122,7 @@ def _server_fields(record: ServerRecord) -> dict[str, object]:
 
 def _view_model(record: ModelRecord) -> ModelView:
     status = record.status
-    ready = _condition(status, ConditionType.READY)
+    ready = find_condition(status.conditions, ConditionType.READY)
     return ModelView(
         name=record.meta.name,
         model_name=record.folder,
@@ -171,7 +172,3 @@ def _find_troubles(conditions: Iterable[Condition]) -> tuple[Trouble, ...]:
             # Several conditions may say the same, such as Loaded and Ready.
             found.setdefault((each.reason, each.message), trouble)
     return tuple(found.values())
-
-
-def _condition(status: TritonModelStatus, kind: ConditionType) -> Condition | None:
-    return next((each for each in status.conditions if each.type == kind), None)

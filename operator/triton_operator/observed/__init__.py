@@ -4,7 +4,7 @@ Nothing behind this package reads a raw Kubernetes object. Each value has a ``pa
 object as the API server sent it, tolerates what is missing, and never fails.
 """
 
-from triton_operator.observed.body import Body, parse_time
+from triton_operator.observed.body import Body, parse_time, reason_and_message
 from triton_operator.observed.claims import Claim
 from triton_operator.observed.jobs import SyncJob
 from triton_operator.observed.pods import COMPONENT_SERVER, COMPONENT_SYNC, Pod
@@ -31,4 +31,5 @@ __all__ = [
     "SyncJob",
     "Workload",
     "parse_time",
+    "reason_and_message",
 ]

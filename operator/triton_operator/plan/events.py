@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from triton_operator.api.autoscaling import ScalingDecision
-from triton_operator.api.conditions import Condition, ConditionType
+from triton_operator.api.conditions import Condition, ConditionType, find_condition
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 
@@ -44,7 +44,9 @@ def _scaling_events(before: Status, after: Status) -> tuple[Event, ...]:
 
 
 def _rival_events(before: Status, after: Status) -> tuple[Event, ...]:
-    told, found = (_find(each, ConditionType.SCALING_LIMITED) for each in (before, after))
+    told, found = (
+        find_condition(each.conditions, ConditionType.SCALING_LIMITED) for each in (before, after)
+    )
     if found is None or found.reason != "ForeignAutoscaler":
         return ()
     if told is not None and (told.reason, told.message) == (found.reason, found.message):
@@ -85,11 +87,7 @@ def is_passing(before: TritonModelStatus, after: TritonModelStatus) -> bool:
 
 
 def _ready(status: Status) -> Condition | None:
-    return _find(status, ConditionType.READY)
-
-
-def _find(status: Status, kind: ConditionType) -> Condition | None:
-    return next((c for c in status.conditions if c.type == kind), None)
+    return find_condition(status.conditions, ConditionType.READY)
 
 
 def _same(old: Condition | None, new: Condition) -> bool:

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
+from triton_operator.api.conditions import (
+    Condition,
+    ConditionType,
+    find_condition,
+    merge_conditions,
+)
 from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
@@ -187,7 +192,7 @@ def _synced(plan: ModelPlan, seen: Assessment, kept: int, *, everywhere: bool) -
         return _Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
     if sync.unsettled is not None and plan.folder not in sync.unsettled:
         return _Finding(ConditionType.SYNCED, True, "Synced")
-    before = {c.type: c for c in plan.record.status.conditions}.get(ConditionType.SYNCED)
+    before = find_condition(plan.record.status.conditions, ConditionType.SYNCED)
     if sync.retrying and before is not None and before.status == "False":
         # The same failure is being tried again: not news until it ends.
         return _Finding(ConditionType.SYNCED, False, before.reason, before.message)

@@ -130,9 +130,11 @@ def test_the_page_is_what_prometheus_reads(page: Page) -> None:
     assert {"process_resident_memory_bytes", "python_info"} <= read
 
 
-def test_names_have_our_prefix_and_their_unit() -> None:
+def test_names_have_our_prefix_and_their_unit(page: Page) -> None:
+    of_every_python_program = ("process_", "python_")
+    for each in page.telemetry.registry.collect():
+        assert each.name.startswith((f"{PREFIX}_", *of_every_python_program)), each.name
     for name, family in families().items():
-        assert name.startswith(f"{PREFIX}_")
         assert family.documentation.endswith("."), name
         if family.type == "counter":
             assert name.endswith("_total")
