@@ -155,8 +155,8 @@ def test_without_a_free_gpu_auto_replaces_in_place(world: World, clients: Client
     )
     assert "no node has room for a spare one" in told["message"]
     assert surge(world) == 0
-    # A GPU is free when its pod has ended, 50 s later at most. Those of the last test come first.
-    wait_replaced(world, before, 240)
+    # A GPU is free when its pod has ended, 50 s later at most.
+    wait_replaced(world, before, 180)
     clients.tell("`Auto` without a free GPU, new args", started)
     wait_for("the next rollout may have a spare pod", lambda: surge(world) == 1, 20)
 
