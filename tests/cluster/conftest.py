@@ -105,7 +105,7 @@ def world(
     kube.delete("Namespace", "", name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def figure() -> Callable[[str], None]:
     """Keeps a line for the end of the run."""
     return report.FIGURES.append

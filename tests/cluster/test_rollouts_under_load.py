@@ -1,19 +1,24 @@
 """Pods are replaced, evicted and scaled away while clients of all kinds send requests.
 
 The clients run through the whole module: a pod that was replaced by one test may leave in the
-next one, for it goes on with kept connections until Triton's own time to end is over.
+next one, for it goes on with kept connections until Triton's own time to end is over. What became
+of their requests is a table, printed at the end of the run and kept in docs/operations.md.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.support.clients import Clients
+from tests.cluster.support.drain import draining, uncordon
 from tests.cluster.support.gateway import gateway
-from tests.cluster.support.kube import Object, kubectl
-from tests.cluster.support.load import Load, Request
+from tests.cluster.support.installation import Installation
+from tests.cluster.support.kube import Object
+from tests.cluster.support.load import Load
 from tests.cluster.support.manifests import adds, model, server, version
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import Pod, World
@@ -21,41 +26,14 @@ from tests.cluster.support.world import Pod, World
 pytestmark = pytest.mark.cluster
 
 SERVER = "rolling"
+SELECTOR = f"triton-operator.io/server={SERVER},app.kubernetes.io/component=server"
 DRAIN_SECONDS = 3
-GPU = "nvidia.com/gpu"
-
-
-class Clients:
-    """All kinds of clients, each with what became of its requests."""
-
-    def __init__(self, **loads: Load) -> None:
-        self._loads = loads
-        self._seen: Counter[str] = Counter()
-
-    def requests(self) -> list[tuple[str, Request]]:
-        return [
-            (f"{each.protocol} of {kind}", each)
-            for kind, load in self._loads.items()
-            for each in load.requests()
-        ]
-
-    def failed(self) -> list[tuple[str, Request]]:
-        """Return what failed, but for what bare connections lose."""
-        return [(who, r) for who, r in self.requests() if r.error and r.protocol[:4] != "bare"]
-
-    def lost(self) -> list[Request]:
-        return [r for _, r in self.requests() if r.error and r.protocol.startswith("bare")]
-
-    def told(self) -> str:
-        """Say how many requests of each kind there were since the last time, and the bare ones."""
-        now = Counter(who for who, _ in self.requests())
-        new, self._seen = now - self._seen, now
-        counts = ", ".join(f"{count} {who}" for who, count in sorted(new.items()))
-        return f"{counts}; {len(self.failed())} failed; bare connections lost {len(self.lost())}"
 
 
 @pytest.fixture(scope="module")
-def clients(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
+def clients(
+    world: World, figure: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clients]:
     """Clients of two pods."""
     world.apply(
         server(SERVER, replicas=2, drainSeconds=DRAIN_SECONDS),
@@ -69,13 +47,15 @@ def clients(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
         def load(host: str, *counts: int) -> Load:
             new, grpc, kept, bare = counts
-            made = Load(host, "number", new, grpc, most_seconds=900, pause_seconds=0.05)
+            made = Load(host, "number", new, grpc, most_seconds=1800, pause_seconds=0.05)
             made.keep_alive_clients, made.bare_clients = kept, bare
             return stack.enter_context(made)
 
         found = Clients(service=load(host, 1, 2, 2, 2), gateway=load(front, 1, 0, 1, 0))
         wait_for("requests are answered", lambda: len(found.requests()) > 50, 20)
         yield found
+        for line in found.table():
+            figure(line)
 
 
 @pytest.fixture(autouse=True)
@@ -90,15 +70,15 @@ def uids(pods: list[Pod]) -> set[str]:
     return {pod.uid for pod in pods}
 
 
-def wait_replaced(world: World, before: list[Pod], count: int = 2) -> None:
-    """Wait until there are so many ready pods, none of them one of before."""
+def wait_replaced(world: World, before: list[Pod], seconds: float = 120) -> None:
+    """Wait until there are two ready pods, none of them one of before."""
 
     def replaced() -> bool:
         pods = world.pods(SERVER)
-        ready = len(pods) == count and all(pod.ready for pod in pods)
+        ready = len(pods) == 2 and all(pod.ready for pod in pods)
         return ready and not uids(pods) & uids(before)
 
-    wait_for("all pods are new", replaced, 120, seen=lambda: world.pods(SERVER))
+    wait_for("all pods are new", replaced, seconds, seen=lambda: world.pods(SERVER))
     world.wait_condition("TritonServer", SERVER, "Ready", "True")
 
 
@@ -107,28 +87,50 @@ def surge(world: World) -> int:
     return int(strategy["rollingUpdate"]["maxSurge"])
 
 
-ARGS = {"args": ["--log-format=ISO8601"]}
-RESOURCES = {"resources": {"requests": {"cpu": "60m", "memory": "128Mi"}}}
+def image(world: World) -> Object:
+    """Return the other one of two names of the same image."""
+    (container,) = world.live("Deployment", SERVER)["spec"]["template"]["spec"]["containers"]
+    (pod, *_) = world.pods(SERVER)
+    (status,) = world.live("Pod", pod.name)["status"]["containerStatuses"]
+    names = [status["imageID"], container["image"]]
+    # A server without an image has the operator's default one.
+    return {"image": names[0] if names[0] != names[1] else None}
+
+
+def args(name: str) -> Object:
+    return {"args": [f"--id={name}"]}
+
+
+def requests(millicores: int) -> Object:
+    return {"resources": {"requests": {"cpu": f"{millicores}m"}}}
+
+
+CHANGES: tuple[tuple[str, str, Object | None], ...] = (
+    ("ResourceAware", "image", None),
+    ("ResourceAware", "args", args("one")),
+    ("ResourceAware", "resources", requests(60)),
+    ("Availability", "image", None),
+    ("Availability", "args", args("two")),
+    ("Availability", "resources", requests(50)),
+    ("Auto", "image", None),
+    ("Auto", "args", args("three")),
+    # What the next test finds taken.
+    ("Auto", "resources", {"gpus": 1}),
+)
 
 
 @pytest.mark.parametrize(
-    ("rollout", "change", "surges"),
-    [("ResourceAware", ARGS, {0}), ("Availability", RESOURCES, {1}), ("Auto", {"gpus": 1}, {1})],
-    ids=["ResourceAware", "Availability", "Auto"],
+    ("rollout", "what", "change"), CHANGES, ids=[f"{each[0]}-{each[1]}" for each in CHANGES]
 )
 def test_a_change_loses_no_request(
-    world: World,
-    clients: Clients,
-    figure: Callable[[str], None],
-    rollout: str,
-    change: Object,
-    surges: set[int],
+    world: World, clients: Clients, rollout: str, what: str, change: Object | None
 ) -> None:
+    surges = 0 if rollout == "ResourceAware" else 1
     world.patch("TritonServer", SERVER, {"rollout": rollout})
-    wait_for("the Deployment follows", lambda: surge(world) in surges, 20)
+    wait_for("the Deployment follows", lambda: surge(world) == surges, 20)
     before, ready, seen = world.pods(SERVER), list[int](), set[int]()
     started = time.monotonic()
-    world.patch("TritonServer", SERVER, change)
+    world.patch("TritonServer", SERVER, change or image(world))
 
     def replaced() -> bool:
         pods = world.pods(SERVER)
@@ -138,16 +140,13 @@ def test_a_change_loses_no_request(
 
     wait_for("no old pod stays", replaced, 120, seen=lambda: world.pods(SERVER))
     wait_replaced(world, before)
+    clients.tell(f"`{rollout}`, new {what}", started)
 
-    assert seen == surges
+    assert seen == {surges}
     assert min(ready) == (1 if rollout == "ResourceAware" else 2)
-    took = time.monotonic() - started
-    figure(f"{rollout}, {next(iter(change))} of 2 pods: {took:.0f} s; {clients.told()}")
 
 
-def test_without_a_free_gpu_auto_replaces_in_place(
-    world: World, clients: Clients, figure: Callable[[str], None]
-) -> None:
+def test_without_a_free_gpu_auto_replaces_in_place(world: World, clients: Clients) -> None:
     before = world.pods(SERVER)
     started = time.monotonic()
     world.patch("TritonServer", SERVER, {"args": []})
@@ -156,10 +155,10 @@ def test_without_a_free_gpu_auto_replaces_in_place(
     )
     assert "no node has room for a spare one" in told["message"]
     assert surge(world) == 0
-    wait_replaced(world, before)
-    took = time.monotonic() - started
+    # A GPU is free when its pod has ended, 50 s later at most.
+    wait_replaced(world, before, 180)
+    clients.tell("`Auto` without a free GPU, new args", started)
     wait_for("the next rollout may have a spare pod", lambda: surge(world) == 1, 20)
-    figure(f"Auto without a free GPU, args of 2 pods: {took:.0f} s; {clients.told()}")
 
 
 def test_a_rollout_that_fails_stops_and_can_be_taken_back(
@@ -184,36 +183,43 @@ def test_a_rollout_that_fails_stops_and_can_be_taken_back(
     world.patch("TritonServer", SERVER, {"args": []})
     world.wait_condition("TritonServer", SERVER, "Ready", "True", seconds=60)
     assert uids(left) < uids(world.pods(SERVER))
-    took = time.monotonic() - started
-    figure(f"args that Triton refuses: told after {told:.0f} s, taken back after {took:.0f} s;")
-    figure(f"  its words: {failed['message']}")
-    figure(f"  {clients.told()}")
+    clients.tell("args that Triton refuses, and the way back", started)
+    figure(f"args that Triton refuses: told after {told:.0f} s, in these words:")
+    figure(f"  {failed['message']}")
 
 
-def evict(world: World, pod: Pod) -> str:
-    """Ask for what a drain asks for; return why it is refused."""
-    path = f"/api/v1/namespaces/{world.namespace}/pods/{pod.name}/eviction"
-    wish = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod.name}}
-    done = kubectl("create", "--raw", path, "-f", "-", stdin=wish)
-    return "" if done.returncode == 0 else done.stderr
-
-
-def test_drains_take_one_pod_at_a_time(
-    world: World, clients: Clients, figure: Callable[[str], None]
+def test_a_killed_operator_in_a_rollout_loses_no_request(
+    world: World, clients: Clients, operator: Installation
 ) -> None:
+    before = world.pods(SERVER)
+    started = time.monotonic()
+    world.patch("TritonServer", SERVER, args("four"))
+    wait_for("the rollout has begun", lambda: uids(before) - uids(world.pods(SERVER)), 20)
+    operator.kill()
+    operator.wait_ready()
+    wait_replaced(world, before)
+    clients.tell("the operator is killed in a rollout", started)
+
+
+def test_a_drain_takes_one_pod_at_a_time(world: World, clients: Clients, tmp_path: Path) -> None:
     def allowed() -> int:
         return int(world.live("PodDisruptionBudget", SERVER)["status"]["disruptionsAllowed"])
 
     wait_for("one pod may go", lambda: allowed() == 1, 30)
-    started = time.monotonic()
     before = world.pods(SERVER)
-    first, second = before
-    assert evict(world, first) == ""
-    assert "disruption budget" in evict(world, second)
-    wait_for("the second one may go", lambda: not evict(world, second), 60)
+    (node,) = {pod.node for pod in before}
+    started = time.monotonic()
+    with draining(tmp_path, node, SELECTOR) as drain:
+        # The only node takes no pods now: without the budget both would be gone.
+        refused = "it would violate the pod's disruption budget"
+        wait_for("the second one may not go", lambda: refused in drain.said(), 30, seen=drain.said)
+        left = [pod for pod in world.pods(SERVER) if pod.ready]
+        assert len(uids(left) & uids(before)) == 1
+        uncordon(node)
+        drain.wait(180)
+        assert "drained" in drain.said()
     wait_replaced(world, before)
-    took = time.monotonic() - started
-    figure(f"drain of both pods, one by one: {took:.0f} s; {clients.told()}")
+    clients.tell("`kubectl drain` of both pods", started)
 
 
 def test_fewer_replicas_lose_no_request_and_need_no_budget(
@@ -223,12 +229,10 @@ def test_fewer_replicas_lose_no_request_and_need_no_budget(
     world.patch("TritonServer", SERVER, {"replicas": 1})
     world.wait_pods(SERVER, 1)
     world.wait_gone("PodDisruptionBudget", SERVER)
-    selector = f"triton-operator.io/server={SERVER},app.kubernetes.io/component=server"
     wait_for(
         "the pods that were replaced are gone",
-        lambda: len(world.kube.all("Pod", world.namespace, selector)) == 1,
+        lambda: len(world.kube.all("Pod", world.namespace, SELECTOR)) == 1,
         90,
     )
-    took = time.monotonic() - started
-    figure(f"from 2 pods to 1, and all that were replaced gone: {took:.0f} s; {clients.told()}")
-    figure(f"  what bare connections lost: {Counter(each.error for each in clients.lost())}")
+    clients.tell("`replicas` from 2 to 1, and all that were replaced gone", started)
+    figure(f"what bare connections lost: {Counter(each.error for each in clients.lost())}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 from triton_operator.api.quantity import parse_quantity
 from triton_operator.api.server import TritonServer
@@ -26,18 +27,19 @@ def must_replace_in_place(
     """Return whether a server with ``rollout: Auto`` has to end an old pod to make room for a new.
 
     Only where that is room enough: it would be a loss for nothing if what a new pod asks for fits
-    nowhere. One that is leaving makes room already.
+    nowhere. One that is leaving makes room already, unless it has nothing of what is lacking.
     """
     if server.spec.rollout != "Auto" or not workload.exists:
         return False
     if workload.in_place and not workload.complete:
         return True
     staying = [pod for pod in pods if not pod.finished]
-    if any(pod.terminating for pod in staying):
-        return False
-    older = [pod for pod in staying if pod.revision != workload.revision]
+    leaving = [pod for pod in staying if pod.terminating]
+    older = [pod for pod in staying if pod.revision != workload.revision and not pod.terminating]
     return any(
-        is_unschedulable(pod, now=now) and any(_fits(pod, in_room_of=old) for old in older)
+        is_unschedulable(pod, now=now)
+        and not any(_helps(pod, room_of=gone) for gone in leaving)
+        and any(_fits(pod, in_room_of=old) for old in older)
         for pod in staying
         if pod.revision == workload.revision
     )
@@ -55,12 +57,25 @@ def await_room(pods: Iterable[Pod], server: TritonServer, *, now: datetime) -> t
 
 
 def _fits(pod: Pod, *, in_room_of: Pod) -> bool:
-    lacking = _LACKING.findall(pod.unschedulable)
-    asked, freed = dict(pod.requests), dict(in_room_of.requests)
+    amounts = _lacking(pod, in_room_of)
+    return bool(amounts) and all(asked <= freed for asked, freed in amounts)
+
+
+def _helps(pod: Pod, *, room_of: Pod) -> bool:
+    """Return whether another pod has something of what nodes have too little of."""
+    return any(freed > 0 for _, freed in _lacking(pod, room_of))
+
+
+def _lacking(pod: Pod, other: Pod) -> list[tuple[Decimal, Decimal]]:
+    """Return what two pods ask for of each resource that is lacking for the first one.
+
+    Nothing if one of the amounts is none.
+    """
+    asked, freed = dict(pod.requests), dict(other.requests)
     try:
-        return bool(lacking) and all(
-            parse_quantity(asked.get(name, "0")) <= parse_quantity(freed.get(name, "0"))
-            for name in lacking
-        )
+        return [
+            (parse_quantity(asked.get(name, "0")), parse_quantity(freed.get(name, "0")))
+            for name in _LACKING.findall(pod.unschedulable)
+        ]
     except ValueError:
-        return False
+        return []

@@ -49,6 +49,15 @@ def test_a_pod_that_leaves_makes_room_already() -> None:
     assert decide(old("a", finished=True), old("b"), new())
 
 
+def test_a_pod_that_leaves_makes_no_room_of_a_kind_that_it_has_not() -> None:
+    none, some = old("a", gpus="0", terminating=True), old("a", gpus="0.5", terminating=True)
+
+    assert decide(none, old("b"), new())
+    assert not decide(none, old("b"), new(f"2 Insufficient memory, 2 Insufficient {GPU}."))
+    assert not decide(some, old("b"), new()), "others may leave with the rest"
+    assert not decide(none, new()), "it has gone already"
+
+
 def test_more_pods_are_no_rollout() -> None:
     assert not decide(replace(old(), revision="new"), new())
     assert not decide(old("a"), replace(new(), revision="old"))
