@@ -1,7 +1,7 @@
 """Which models of a server can be served as written; what needs more than one object to say."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from triton_operator.api.model import Source, TritonModel
@@ -217,7 +217,7 @@ def _refuse_large(verdicts: Sequence[Verdict]) -> list[Verdict]:
     for verdict in verdicts:
         size = 0
         if isinstance(verdict, Accepted):
-            size = len(canonical_json(asdict(verdict.generation)).encode())
+            size = len(canonical_json(verdict.generation).encode())
         if used + size > MAX_GENERATIONS_BYTES:
             message = (
                 f"config and files make {size} bytes, and there is room for"

@@ -9,7 +9,7 @@ Plain dataclasses, not pydantic: importing pydantic would double the time a sync
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any, Self
 
@@ -114,7 +114,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the canonical JSON text."""
-        data = _plain(self)
+        data = _fields(self)
         if not self.settings:
             del data["settings"]
         return canonical_json(data)
@@ -163,7 +163,7 @@ def generation_hash(
                 "config": config,
                 "files": dict(files),
                 "versions": [
-                    _plain(replace(each, source=each.source and replace(each.source, secret=None)))
+                    replace(each, source=each.source and replace(each.source, secret=None))
                     for each in _by_version(versions)
                 ],
             }
@@ -178,20 +178,17 @@ def revision_digest(links: Iterable[Link]) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no blanks, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    """Return the one JSON text of a value: sorted keys, no blanks, ASCII; dataclasses as objects."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_fields)
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    """Return a dataclass as plain data.
+def _fields(value: Any) -> dict[str, Any]:
+    """Return what a dataclass holds.
 
     A source without a Secret looks as it did before there were any: its hash stays what it was.
     """
-
-    def without_secret(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: each for key, each in items if not (key == "secret" and each is None)}
-
-    return asdict(value, dict_factory=without_secret)
+    found = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {key: each for key, each in found.items() if not (key == "secret" and each is None)}
 
 
 def short_digest(text: str) -> str:

@@ -13,6 +13,7 @@ What a model does is written in its own files, so that a test breaks a model as 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -282,9 +283,14 @@ class FakeTriton:
 
 
 def config_of(generation: Generation) -> ModelConfig:
-    config = text_format.Parse(generation.config, ModelConfig())
+    config = _parse(generation.config)
     assert config.parameters[names.CONFIG_HASH_PARAMETER].string_value == generation.hash
     return config
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> ModelConfig:
+    return text_format.Parse(text, ModelConfig())
 
 
 def hashes(process: Triton) -> Mapping[str, str]:

@@ -1,10 +1,12 @@
 """A cluster in memory: objects, and the controllers that act on them when time passes."""
 
 import asyncio
-import copy
-from collections.abc import Iterator, Mapping
+import pickle
+from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from tests.unit.reconcile.fake_load import FakeLoad
 from tests.unit.reconcile.fake_triton import Claim, FakeTriton, ServerKilledError, Triton
@@ -37,6 +39,7 @@ from triton_operator.repository.outcome import Event as JobEvent
 from triton_operator.repository.outcome import Failure, Outcome, encode_outcome
 from triton_operator.settings import Settings
 
+T = TypeVar("T")
 Body = dict[str, Any]
 Ref = tuple[str, str, str]
 NAMESPACE = "team"
@@ -100,7 +103,7 @@ class World:
         if before is None:
             self._add({"kind": kind, "metadata": {"name": name} | metadata, "spec": dict(spec)})
             return
-        before["spec"] = copy.deepcopy(dict(spec))
+        before["spec"] = _copied(spec)
         before["metadata"]["generation"] += 1
 
     def model(self, name: str, code: str = "pass", **spec: Any) -> None:
@@ -157,11 +160,11 @@ class World:
         return record.status
 
     def model_record(self, name: str) -> ModelRecord:
-        return ModelRecord.parse(self.objects[(names.KIND_MODEL, NAMESPACE, name)])
+        return _parsed(ModelRecord.parse, self.objects[(names.KIND_MODEL, NAMESPACE, name)])
 
     def server_status(self, name: str) -> TritonServerStatus:
         body = self.objects[(names.KIND_SERVER, NAMESPACE, name)]
-        return ServerRecord.parse(body).status
+        return _parsed(ServerRecord.parse, body).status
 
     def condition(self, name: str, kind: str = "Ready", of: str = names.KIND_MODEL) -> str:
         """Status and reason of a condition, as ``True Serving``."""
@@ -186,7 +189,7 @@ class World:
         ]
 
     def server_pods(self, server: str) -> list[Pod]:
-        return [Pod.parse(body) for body in self._pods_of(server)]
+        return [_parsed(Pod.parse, body) for body in self._pods_of(server)]
 
     def warnings(self, name: str) -> list[str]:
         return [e.reason for who, e in self.events if who == name and e.type == "Warning"]
@@ -194,23 +197,27 @@ class World:
     # ---- ports.Cluster: reads -------------------------------------------------------------
 
     def observe(self, server: Key) -> ServerWorld:
-        found = [copy.deepcopy(body) for body in self.objects.values() if _concerns(body, server)]
+        found = {
+            (ref[0], ref[2]): pickle.dumps(body)
+            for ref, body in self.objects.items()
+            if _concerns(body, server)
+        }
 
-        def of(kind: str) -> Iterator[Body]:
-            return (body for body in found if body["kind"] == kind)
+        def of(kind: str, parse: Callable[[Body], T]) -> Iterator[T]:
+            return (_parse(parse, stored) for ref, stored in found.items() if ref[0] == kind)
 
         return ServerWorld(
             server=self.server_record(server),
-            models=tuple(ModelRecord.parse(body) for body in of(names.KIND_MODEL)),
-            pods=tuple(Pod.parse(body) for body in of("Pod")),
-            jobs=tuple(SyncJob.parse(body) for body in of("Job")),
-            autoscalers=tuple(Autoscaler.parse(body) for body in of(AUTOSCALER)),
-            children={(body["kind"], body["metadata"]["name"]): body for body in found},
+            models=tuple(of(names.KIND_MODEL, ModelRecord.parse)),
+            pods=tuple(of("Pod", Pod.parse)),
+            jobs=tuple(of("Job", SyncJob.parse)),
+            autoscalers=tuple(of(AUTOSCALER, Autoscaler.parse)),
+            children=_Snapshots(found),
         )
 
     def server_record(self, key: Key) -> ServerRecord | None:
         body = self.objects.get((names.KIND_SERVER, *key))
-        return ServerRecord.parse(copy.deepcopy(body)) if body else None
+        return _parsed(ServerRecord.parse, body) if body else None
 
     async def claim(self, namespace: str, name: str) -> UsersClaim | None:
         self.claim_reads += 1
@@ -229,7 +236,7 @@ class World:
         if live is not None and self._applied.get(ref) == manifest:
             return False
         async with self._write("apply", ref):
-            copied = copy.deepcopy(dict(manifest))
+            copied = _copied(manifest)
             if live is None:
                 self._add(copied)
             else:
@@ -237,7 +244,7 @@ class World:
                 live["spec"] = copied["spec"]
                 live["metadata"] |= copied["metadata"] | {"generation": generation}
                 self._touch(live)
-            self._applied[ref] = copy.deepcopy(dict(manifest))
+            self._applied[ref] = _copied(manifest)
         return True
 
     async def create(self, manifest: Manifest) -> None:
@@ -245,7 +252,7 @@ class World:
         async with self._write("create", ref):
             live = self.objects.get(ref)
             if live is None:
-                self._add(copy.deepcopy(dict(manifest)))
+                self._add(_copied(manifest))
             elif _owner(live) != _owner(manifest):
                 raise NameTakenError(f"{ref[0]} {ref[1]}/{ref[2]} exists")
 
@@ -461,7 +468,8 @@ class World:
                 claim.generations[(generation.object, generation.hash)] = generation
         revision = claim.publish(manifest, failed)
         claim.prune(manifest, revision)
-        for pod in (Pod.parse(body) for body in self.objects.values() if body["kind"] == "Pod"):
+        pods = (body for body in self.objects.values() if body["kind"] == "Pod")
+        for pod in (_parsed(Pod.parse, body) for body in pods):
             if pod.uid in self.triton.processes and pod.repository != LINKS:
                 assert claim.has(manifest.server, pod.repository), f"{pod.name} cannot start again"
         outcome = Outcome(failed, mended=frozenset(mended), revision=revision)
@@ -497,7 +505,7 @@ class World:
                             {"uid": deployment["metadata"]["uid"], "controller": True}
                         ],
                     },
-                    "spec": copy.deepcopy(template["spec"]),
+                    "spec": _copied(template["spec"]),
                     "status": {"podIP": f"10.0.0.{self._uids}"},
                 }
             )
@@ -528,7 +536,7 @@ class World:
             self._crash(pod)
             return
         process = self.triton.processes.get(uid)
-        repository = Pod.parse(pod).repository
+        repository = _parsed(Pod.parse, pod).repository
         if process is None and claim.has(server, repository):
             process = Triton(server, claim, repository=repository)
             if "crash" in pod["status"]:
@@ -648,7 +656,7 @@ class Cluster:
 
     def model(self, key: Key) -> ModelRecord | None:
         body = self._world.objects.get((names.KIND_MODEL, *key))
-        return ModelRecord.parse(copy.deepcopy(body)) if body else None
+        return _parsed(ModelRecord.parse, body) if body else None
 
     def server(self, key: Key) -> ServerRecord | None:
         return self._world.server_record(key)
@@ -763,6 +771,31 @@ class Operator:
         ]
 
 
+class _Snapshots(UserDict[tuple[str, str], Any]):
+    """Objects as they were when they were read: whoever asks for one gets a copy."""
+
+    def __getitem__(self, key: tuple[str, str]) -> Body:
+        body: Body = pickle.loads(self.data[key])
+        return body
+
+
+def _copied(body: Mapping[str, Any]) -> Body:
+    """Return what shares nothing with an object, as if it had gone over the wire."""
+    copied: Body = pickle.loads(pickle.dumps(dict(body)))
+    return copied
+
+
+def _parsed(parse: Callable[[Body], T], body: Body) -> T:
+    """Return what ``parse`` makes of an object as it is now."""
+    return _parse(parse, pickle.dumps(body))
+
+
+@lru_cache(maxsize=4096)
+def _parse(parse: Callable[[Body], T], stored: bytes) -> T:
+    """Parse an object; once for each change of it, as the mirror does."""
+    return parse(pickle.loads(stored))
+
+
 def _ref(body: Mapping[str, Any]) -> Ref:
     return (body["kind"], body["metadata"].get("namespace", NAMESPACE), body["metadata"]["name"])
 
@@ -799,5 +832,5 @@ def _concerns(body: Body, server: Key) -> bool:
         last = (body.get("status") or {}).get("server")
         return server[1] in (reference or body["metadata"]["name"], last)
     if body["kind"] == AUTOSCALER:
-        return Autoscaler.parse(body).server == server[1]
+        return _parsed(Autoscaler.parse, body).server == server[1]
     return _label(body, names.LABEL_SERVER) == server[1]
