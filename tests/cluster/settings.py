@@ -17,6 +17,8 @@ PERF_ANALYZER_VERSION = "2.51.0"
 CUDA_RUNTIME_VERSION = "12.6.77"
 PROMETHEUS_VERSION = "v0.307.3"
 """Of the Go module: Prometheus 3.7.3."""
+CLI_UTILS_VERSION = "v0.37.2"
+"""It has kstatus."""
 
 NAME = "triton-test"
 """Of the node, of the kind cluster, and of the CNI network."""
