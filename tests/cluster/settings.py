@@ -19,6 +19,7 @@ PROMETHEUS_VERSION = "v0.307.3"
 """Of the Go module: Prometheus 3.7.3."""
 CLI_UTILS_VERSION = "v0.37.2"
 """It has kstatus."""
+GATEWAY_API_VERSION = "v1.4.0"
 
 NAME = "triton-test"
 """Of the node, of the kind cluster, and of the CNI network."""
