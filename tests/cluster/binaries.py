@@ -73,9 +73,11 @@ SERVERS = (
         "promtool",
         settings.PROMETHEUS_VERSION,
     ),
+    Program("kstatus", ".", "kstatus", settings.CLI_UTILS_VERSION),
+    Program("strict", ".", "strict", settings.GATEWAY_API_VERSION),
 )
 """What tests without a cluster need, besides what Debian has: a real server that tests/wire talks
-to, and the judge of Prometheus rules."""
+to, and the judges of Prometheus rules, of statuses and of manifests for Flux and gateways."""
 SERVERS_DEBIAN = {"nginx": "nginx-light", "openssl": "openssl", "curl": "curl"}
 KIND = Program("kind", "sigs.k8s.io/kind", None, settings.KIND_VERSION)
 

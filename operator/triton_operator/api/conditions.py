@@ -12,9 +12,10 @@ from triton_operator.api.rules import Schema
 
 
 class ConditionType(StrEnum):
-    """The conditions of a model or a server; True is the good answer but for two.
+    """The conditions of a model or a server; True is the good answer but for three.
 
     ``PROGRESSING`` and ``SCALING_LIMITED`` report what is going on rather than a state to reach.
+    ``STALLED`` is there only while it is true: tools that know kstatus take it for failed.
     """
 
     ACCEPTED = "Accepted"
@@ -25,6 +26,7 @@ class ConditionType(StrEnum):
     PROGRESSING = "Progressing"
     SCALING_LIMITED = "ScalingLimited"
     CLAIM_READY = "ClaimReady"
+    STALLED = "Stalled"
 
 
 class Condition(Observed):

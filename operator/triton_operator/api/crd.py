@@ -134,7 +134,8 @@ def _build_crd(
 def _root_schema(resource: type[CustomObject]) -> dict[str, Any]:
     schema = build_schema(resource)
     fields = schema["properties"]
-    fields["status"].pop("default", None)
+    # Without a status, kstatus would take an object that nobody has looked at yet for ready.
+    fields["status"]["default"] = {"observedGeneration": -1}
     schema["properties"] = {
         "apiVersion": {"type": "string", "description": "Version of the schema."},
         "kind": {"type": "string", "description": "Kind of the object."},

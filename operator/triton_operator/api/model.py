@@ -275,7 +275,7 @@ class TritonModelStatus(Observed):
     observed_generation: int = 0
     """The generation of the spec that this status is about."""
     conditions: Conditions = ()
-    """Accepted, Synced, Loaded and Ready."""
+    """Accepted, Synced, Loaded and Ready; Stalled while only a change of this object helps."""
     model_name: str = ""
     """Name that clients use."""
     server: str = ""

@@ -278,7 +278,8 @@ class TritonServerStatus(Observed):
     observed_generation: int = 0
     """The generation of the spec that this status is about."""
     conditions: Conditions = ()
-    """Accepted, Available, ClaimReady, Progressing, Ready and ScalingLimited."""
+    """Accepted, Available, ClaimReady, Progressing, Ready and ScalingLimited; Stalled while only a
+    change of this object helps."""
     replicas: int = 0
     """Number of pods."""
     ready_replicas: int = 0

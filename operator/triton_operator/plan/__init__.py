@@ -6,6 +6,7 @@ Nothing here does I/O or asks the time. One pass over a server goes through thes
 * :mod:`models` — which generation of each model the repository should link to;
 * :mod:`sync` — whether a Job has made that true on the claim;
 * :mod:`loads` — what to load and unload on which pod;
-* :mod:`model_status`, :mod:`server_status` — what to tell the user;
+* :mod:`model_status`, :mod:`server_status` — what to tell the user, and whether to wait
+  (:mod:`stalled`);
 * :mod:`events` — which of it is news.
 """

@@ -15,6 +15,7 @@ from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
 from triton_operator.plan.loads import serves
 from triton_operator.plan.models import ModelPlan
+from triton_operator.plan.stalled import is_lasting
 from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_status import (
     SYNC_BLOCKED,
@@ -22,6 +23,9 @@ from triton_operator.plan.sync_status import (
     find_problem,
     find_progress,
 )
+
+SERVER_INVALID = "ServerInvalid"
+"""Reason of a model whose server cannot be made as its spec wants it."""
 
 _HTTP_PORT, _GRPC_PORT = 8000, 8001
 
@@ -50,6 +54,8 @@ class Assessment:
     """By object, for the generation that is wanted."""
     blocked: str = ""
     """Why no pod is ready, in the words of the scheduler or the kubelet."""
+    given_up: bool = False
+    """Whether Kubernetes waits no more for pods of the server to become ready."""
 
     @property
     def older(self) -> int:
@@ -111,14 +117,14 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         synced,
         _loaded(plan, seen, _Count(len(serving), kept, len(current)), failure, done=up_to_date),
     )
-    ready = next((f for f in findings if not f.good), None)
-    count = f"{len(serving)} of {len(current)} ready pods serve it"
-    findings = (
-        *findings,
-        _Finding(ConditionType.READY, True, "Serving", count)
-        if ready is None
-        else _Finding(ConditionType.READY, False, ready.reason, ready.message),
-    )
+    missing = next((f for f in findings if not f.good), None)
+    if missing is None:
+        count = f"{len(serving)} of {len(current)} ready pods serve it"
+        findings = (*findings, _Finding(ConditionType.READY, True, "Serving", count))
+    else:
+        # Who has a server of its own is the only one who can mend it.
+        alone = seen.given_up and plan.record.owns_server and not current
+        findings = (*findings, *_unready(missing.reason, missing.message, given_up=alone))
     good = plan.link if everywhere and plan.link else plan.good
     moving = before.server not in ("", seen.server) and not up_to_date
     status = TritonModelStatus(
@@ -160,7 +166,7 @@ def report_unserved(
     """Return the status of a model that no server has taken; what it served before is kept."""
     findings = (
         _Finding(ConditionType.ACCEPTED, False, reason, message),
-        _Finding(ConditionType.READY, False, reason, message),
+        *_unready(reason, message, given_up=reason == SERVER_INVALID and record.owns_server),
     )
     return record.status.model_copy(
         update={
@@ -172,6 +178,13 @@ def report_unserved(
             "replicas": 0,
         }
     )
+
+
+def _unready(reason: str, message: str, *, given_up: bool) -> tuple[_Finding, ...]:
+    ready = _Finding(ConditionType.READY, False, reason, message)
+    if given_up or is_lasting(reason):
+        return (ready, _Finding(ConditionType.STALLED, True, reason, message))
+    return (ready,)
 
 
 def _accepted(plan: ModelPlan, kept: int) -> _Finding:

@@ -16,6 +16,7 @@ from triton_operator.plan.pods import (
     explain_stuck,
     is_unschedulable,
 )
+from triton_operator.plan.stalled import is_lasting
 from triton_operator.plan.sync import Repair
 
 
@@ -74,7 +75,7 @@ def assess_server(
     if problem is not None:
         complete, stuck, waiting = False, str(problem), problem.reason
         accepted = judge(ConditionType.ACCEPTED, False, problem.reason, stuck)
-    conditions = (
+    conditions: tuple[Condition, ...] = (
         accepted,
         judge(ConditionType.AVAILABLE, ready > 0, "PodsReady" if ready else waiting, counts),
         judge(
@@ -102,6 +103,9 @@ def assess_server(
             str(claim.problem or ""),
         ),
     )
+    if not complete and ((stuck and workload.stalled) or is_lasting(waiting)):
+        # As for a Deployment: what takes longer than its deadline has failed.
+        conditions = (*conditions, judge(ConditionType.STALLED, True, waiting, stuck))
     return TritonServerStatus(
         observed_generation=record.meta.generation,
         conditions=merge_conditions(record.status.conditions, conditions, now=now),
@@ -128,7 +132,12 @@ def assess_server_failure(
         _condition(record, each, holds=False, reason=error.reason, message=str(error), now=now)
         for each in failed
     ]
-    touched = {condition.type for condition in changed}
+    if is_lasting(error.reason):
+        kind = ConditionType.STALLED
+        changed.append(
+            _condition(record, kind, holds=True, reason=error.reason, message=str(error), now=now)
+        )
+    touched = {ConditionType.STALLED, *(condition.type for condition in changed)}
     kept = (c for c in record.status.conditions if c.type not in touched)
     return record.status.model_copy(
         update={

@@ -12,12 +12,18 @@ from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord, ServerWorld, Workload
 from triton_operator.plan.events import Event, find_events, is_passing
-from triton_operator.plan.model_status import Assessment, assess_model, report_unserved
+from triton_operator.plan.model_status import (
+    SERVER_INVALID,
+    Assessment,
+    assess_model,
+    report_unserved,
+)
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck
 from triton_operator.plan.replacement import await_room
 from triton_operator.plan.replicas import carries_out, explain_rivals
 from triton_operator.plan.server_status import assess_server, assess_server_failure
+from triton_operator.plan.stalled import is_lasting
 from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.reconcile.state import Pass
 
@@ -43,7 +49,7 @@ class Reporter:
         Return the seconds until there is more to tell, if there may be.
         """
         pauses = []
-        now = self._now()
+        now, problem = self._now(), this.problem
         child = ChildNames(this.record.meta.name)
         workload = Workload.parse(
             self._cluster.observe(this.record.key).child("Deployment", child.deployment)
@@ -58,14 +64,15 @@ class Reporter:
             sync=this.sync,
             refusals=this.refusals,
             blocked=explain_stuck(pods, workload, now=now)
-            or str(this.problem or "")
+            or str(problem or "")
             or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),
+            given_up=bool(workload.stalled) or (problem is not None and is_lasting(problem.reason)),
         )
         for plan in this.plans:
             if plan.record in this.world.leaving:
                 continue
             pauses.append(await self.write_model(plan.record, assess_model(plan, seen, now=now)))
-        if workload.observed or this.problem:
+        if workload.observed or problem:
             # Before its controller has seen the Deployment there is nothing to tell.
             status = assess_server(
                 this.record,
@@ -74,7 +81,7 @@ class Reporter:
                 this.plans,
                 revision=revision,
                 in_place=this.in_place,
-                problem=this.problem,
+                problem=problem,
                 limit=this.scaling.limit,
                 rivals=explain_rivals(this.server, this.world.autoscalers),
                 autoscaling=_autoscaling(this),
@@ -97,7 +104,7 @@ class Reporter:
             return
         message = f"TritonServer {record.meta.name!r} cannot be served as written: {error}"
         for model in world.models:
-            report = report_unserved(model, "ServerInvalid", message, now=self._now())
+            report = report_unserved(model, SERVER_INVALID, message, now=self._now())
             await self.write_model(model, report)
 
     async def write_model(self, record: ModelRecord, status: TritonModelStatus) -> float | None:

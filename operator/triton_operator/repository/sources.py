@@ -87,6 +87,16 @@ class WriteFailedError(SyncError, TransientError):
 TRANSIENT_REASONS = frozenset(
     kind.reason for kind in (SourceUnreachableError, InsufficientSpaceError, WriteFailedError)
 )
+LASTING_REASONS = frozenset(
+    kind.reason
+    for kind in (
+        SourceNotFoundError,
+        SourceRefusedError,
+        InvalidSourceError,
+        ChecksumMismatchError,
+        GenerationMissingError,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

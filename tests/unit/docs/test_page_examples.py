@@ -30,8 +30,8 @@ HERE = {"triton-operator", "find"}
 """Commands that run; of the first one, those without a cluster."""
 OFFLINE = {"validate", "render", "import"}
 KUBECTL = {"annotate", "apply", "cp", "create", "delete", "describe", "exec", "explain", "get",
-           "label", "logs", "patch", "plugin", "port-forward", "rollout", "run", "scale", "triton",
-           "wait"}  # fmt: skip
+           "kustomize", "label", "logs", "patch", "plugin", "port-forward", "rollout", "run",
+           "scale", "triton", "wait"}  # fmt: skip
 
 
 @dataclass(frozen=True)

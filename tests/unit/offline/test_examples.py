@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from triton_operator.cli.offline_commands import register
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "docs" / "cli.md", ROOT / "docs" / "gitops-ci.md"]
+PAGES = [ROOT / "docs" / "cli.md", ROOT / "docs" / "gitops.md"]
 COMMANDS = ("validate", "render", "import")
 
 

@@ -248,7 +248,11 @@ def test_a_spec_that_cannot_be_read_is_not_accepted() -> None:
 
     failed = assess_server_failure(record(), error, accepted=False, now=NOW)
 
-    assert said(failed) == {"Accepted": "False InvalidSpec", "Ready": "False InvalidSpec"}
+    assert said(failed) == {
+        "Accepted": "False InvalidSpec",
+        "Ready": "False InvalidSpec",
+        "Stalled": "True InvalidSpec",
+    }
 
 
 @pytest.mark.parametrize(
