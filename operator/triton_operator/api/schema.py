@@ -5,6 +5,7 @@ keywords of its own. See "Specifying a structural schema" in the Kubernetes docu
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from triton_operator.api.meta import Resource
@@ -30,8 +31,13 @@ _EXACT: Final = 2**53
 
 def build_schema(kind: type[Resource]) -> dict[str, Any]:
     """Return the structural schema of ``kind``, whole and without references."""
-    schema = kind.model_json_schema(by_alias=True, mode="validation")
+    schema = _described(kind)
     return _structural(schema, schema.get("$defs", {}))
+
+
+@cache
+def _described(kind: type[Resource]) -> Mapping[str, Any]:
+    return kind.model_json_schema(by_alias=True, mode="validation")
 
 
 def _structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

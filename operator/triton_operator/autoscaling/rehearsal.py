@@ -7,6 +7,7 @@ cannot take waits, and a surge is answered as the real pool answers it. So burst
 surges, which no formula of a steady queue knows, have their price in requests that wait too long.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
 
@@ -196,10 +197,12 @@ def choose_rule(
     shares = (rehearsal.late + prior * steady) / (rehearsal.requests + prior)
     best = float(shares.min())
     goal = tail if best <= tail else best * NO_BETTER
+    # Plain numbers from here on: a row is too short for arrays to pay.
+    rows = zip(rehearsal.habits, shares.tolist(), np.asarray(rehearsal.pods).tolist(), strict=True)
     options = [
         (cost * (FLOOR_TAX if habit.floor else 1.0), index, level)
-        for index, habit in enumerate(rehearsal.habits)
-        for cost, level in _cheapest(shares[index], np.asarray(rehearsal.pods)[index], goal)
+        for index, (habit, late, pods) in enumerate(rows)
+        for cost, level in _cheapest(late, pods, goal)
     ]
     cost, index, level = min(options)
     for option in options:
@@ -225,14 +228,16 @@ def _use(rehearsal: Rehearsal, index: int, level: float) -> tuple[Rehearsal, Rul
     return replace(rehearsal, chosen=index, level=level), rule
 
 
-def _cheapest(shares: Record, pods: Record, goal: float) -> list[tuple[float, float]]:
+def _cheapest(
+    shares: Sequence[float], pods: Sequence[float], goal: float
+) -> list[tuple[float, float]]:
     """Return the cost and level at which the share meets the goal; nothing if none does."""
-    below = int(np.argmax(shares <= goal))
-    if shares[below] > goal:
+    below = next((index for index, share in enumerate(shares) if share <= goal), None)
+    if below is None:
         return []
     if below == 0:
-        return [(float(pods[0]), LEVELS[0])]
+        return [(pods[0], LEVELS[0])]
     above = below - 1
     part = log(shares[above] / goal) / log(shares[above] / max(shares[below], _SMALLEST))
     cost = pods[above] + part * (pods[below] - pods[above])
-    return [(float(cost), float(LEVELS[above] + part * (LEVELS[below] - LEVELS[above])))]
+    return [(cost, LEVELS[above] + part * (LEVELS[below] - LEVELS[above]))]

@@ -178,7 +178,7 @@ def revision_digest(links: Iterable[Link]) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no blanks, ASCII; dataclasses as objects."""
+    """Return the one JSON text of a value or dataclass: sorted keys, no blanks, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_fields)
 
 

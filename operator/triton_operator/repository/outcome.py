@@ -5,6 +5,7 @@ bytes: it is made to fit here, because half a JSON text would tell nothing.
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -182,10 +183,13 @@ def encode_outcome(manifest: str, outcome: Outcome, limit: int = TERMINATION_MES
         text = _encode(manifest, failed, names, length, rest)
         if len(text.encode()) <= limit:
             return text
-    while names and len(text.encode()) > limit:
-        names.pop()
-        text = _encode(manifest, failed, names, _MESSAGE_LENGTHS[-1], rest)
-    return text
+
+    def tell(count: int) -> str:
+        return _encode(manifest, failed, names[:count], _MESSAGE_LENGTHS[-1], rest)
+
+    # Each name makes the text longer.
+    too_many = bisect_right(range(len(names)), limit, key=lambda count: len(tell(count).encode()))
+    return tell(max(0, too_many - 1))
 
 
 def decode_outcome(text: str) -> SyncOutcome | None:

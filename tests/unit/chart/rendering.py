@@ -2,8 +2,10 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,17 @@ def run_program(
 
 
 def template(values: Manifest) -> subprocess.CompletedProcess[str]:
-    """Run ``helm template`` with these values on top of the defaults."""
+    """Return what ``helm template`` makes of these values on top of the defaults."""
+    return _template(json.dumps(values))
+
+
+@cache
+def _template(values: str) -> subprocess.CompletedProcess[str]:
     return helm(
         *("template", RELEASE, CHART, "--namespace", NAMESPACE),
         # A Helm that was built without a version takes itself for one of Kubernetes 1.20.
         *("--kube-version", "1.34.0", "--values", "-"),
-        text=json.dumps(values),
+        text=values,
     )
 
 
@@ -52,7 +59,15 @@ def render(**values: Any) -> list[Manifest]:
     """Return all objects of a release."""
     rendered = template(values)
     assert rendered.returncode == 0, rendered.stderr
-    return [each for each in yaml.load_all(rendered.stdout, _StrictLoader) if each is not None]
+    # Most objects, the CRDs above all, are the same whatever the values.
+    texts = rendered.stdout.split("\n---\n")
+    return [object_ for text in texts for object_ in pickle.loads(_read(text))]
+
+
+@cache
+def _read(text: str) -> bytes:
+    """Return the objects in a text, so that every test gets its own copy."""
+    return pickle.dumps([each for each in yaml.load_all(text, _StrictLoader) if each is not None])
 
 
 def only(kind: str, objects: list[Manifest], **metadata: str) -> Manifest:

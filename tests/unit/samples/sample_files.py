@@ -32,7 +32,7 @@ class Form:
 
 
 def documents(path: Path) -> Iterator[dict[str, Any]]:
-    yield from yaml.safe_load_all(path.read_text())
+    yield from yaml.load_all(path.read_text(), yaml.CSafeLoader)
 
 
 def config_of(model: TritonModel) -> dict[str, Any]:
