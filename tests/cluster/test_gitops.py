@@ -3,9 +3,12 @@
 from itertools import groupby
 
 import pytest
+import yaml
 
-from tests.cluster.support.kube import Object, Seen, kubectl
+from tests.cluster.support.installation import Installation
+from tests.cluster.support.kube import Seen, difference, kubectl
 from tests.cluster.support.manifests import adds, chain, fails, model, server, version
+from tests.cluster.support.shell import run
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World
 from tests.unit.gitops.judges import HEALTH_OF, judge_by_argo, judge_by_kstatus
@@ -64,14 +67,6 @@ def test_each_moment_of_a_model_and_its_server_is_seen_for_what_it_is(world: Wor
     assert [each for each in phases(servers.seen()) if each != "Terminating"] == serving
 
 
-def difference(objects: list[Object], *how: str) -> str:
-    """Return what ``kubectl diff`` says between a push and the cluster; nothing if nothing is."""
-    everything = {"apiVersion": "v1", "kind": "List", "items": objects}
-    done = kubectl("diff", "--filename=-", *how, stdin=everything)
-    assert done.returncode in (0, 1), done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("way", ["--server-side=true", "--server-side=false"])
 def test_what_was_pushed_is_what_is_there(world: World, way: str) -> None:
     """By server-side apply, as Flux and Helm 4 do, and by client-side apply, as Argo CD does."""
@@ -97,3 +92,13 @@ def test_what_was_pushed_is_what_is_there(world: World, way: str) -> None:
     push[0]["spec"]["drainSeconds"] = 2
     assert "+  drainSeconds: 2" in difference(push, way)
     world.empty()
+
+
+def test_the_operator_changes_nothing_of_its_own_release(operator: Installation) -> None:
+    text = run("helm", "get", "manifest", operator.release, "--namespace", operator.namespace)
+    objects = [each for each in yaml.safe_load_all(text) if each is not None]
+
+    assert len(objects) > 10
+    # Helm does not know what the API server fills in, so each such field is taken for a conflict.
+    how = ("--server-side", "--force-conflicts", "--field-manager=helm")
+    assert difference(objects, *how) == ""

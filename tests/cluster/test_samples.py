@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from tests.cluster.support import triton
-from tests.cluster.support.kube import Object
+from tests.cluster.support.kube import MANAGER, Object, difference
 from tests.cluster.support.shell import run
 from tests.cluster.support.world import World
 
@@ -36,12 +36,15 @@ def _seeded(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def apply(world: World) -> Apply:
-    def apply_sample(sample: str) -> None:
-        for path in sorted((SAMPLES / sample / "cpu").glob("*.yaml")):
-            for manifest in yaml.safe_load_all(path.read_text()):
-                world.apply(leaves_quickly(manifest))
+    return lambda sample: world.apply(*manifests(sample))
 
-    return apply_sample
+
+def manifests(sample: str) -> list[Object]:
+    return [
+        leaves_quickly(manifest)
+        for path in sorted((SAMPLES / sample / "cpu").glob("*.yaml"))
+        for manifest in yaml.safe_load_all(path.read_text())
+    ]
 
 
 def leaves_quickly(manifest: Object) -> Object:
@@ -191,3 +194,15 @@ class TestPcbPipeline:
 
         assert found.shape == (1, 4, 6), "the board has four defects"
         np.testing.assert_allclose(found[0], wanted, rtol=1e-2, atol=0.5)
+
+
+def test_what_was_applied_is_what_is_there(world: World, apply: Apply) -> None:
+    """After all that the operator did for them, what keeps them in Git sees no difference."""
+    samples = sorted(path.parent.name for path in SAMPLES.glob("*/cpu"))
+    assert len(samples) > 3
+    for sample in samples:
+        apply(sample)
+        pushed = manifests(sample)
+        for each in pushed:
+            each["metadata"]["namespace"] = world.namespace
+        assert difference(pushed, "--server-side", f"--field-manager={MANAGER}") == ""

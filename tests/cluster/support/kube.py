@@ -221,6 +221,14 @@ def kubectl(
     )
 
 
+def difference(objects: list[Object], *how: str) -> str:
+    """Return what ``kubectl diff`` says between a push and the cluster; nothing if nothing is."""
+    everything = {"apiVersion": "v1", "kind": "List", "items": objects}
+    done = kubectl("diff", "--filename=-", *how, stdin=everything)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
+
+
 def condition(body: Object | None, kind: str) -> Object:
     """Return a condition of an object; empty when it has none."""
     conditions = ((body or {}).get("status") or {}).get("conditions") or ()
