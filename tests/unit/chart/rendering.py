@@ -38,10 +38,12 @@ def run_program(
     )
 
 
-def template(values: Manifest) -> subprocess.CompletedProcess[str]:
+def template(
+    values: Manifest, release: str = RELEASE, namespace: str = NAMESPACE
+) -> subprocess.CompletedProcess[str]:
     """Run ``helm template`` with these values on top of the defaults."""
     return helm(
-        *("template", RELEASE, CHART, "--namespace", NAMESPACE),
+        *("template", release, CHART, "--namespace", namespace),
         # A Helm that was built without a version takes itself for one of Kubernetes 1.20.
         *("--kube-version", "1.34.0", "--values", "-"),
         text=json.dumps(values),
@@ -50,7 +52,10 @@ def template(values: Manifest) -> subprocess.CompletedProcess[str]:
 
 def render(**values: Any) -> list[Manifest]:
     """Return all objects of a release."""
-    rendered = template(values)
+    return parse(template(values))
+
+
+def parse(rendered: subprocess.CompletedProcess[str]) -> list[Manifest]:
     assert rendered.returncode == 0, rendered.stderr
     return [each for each in yaml.load_all(rendered.stdout, _StrictLoader) if each is not None]
 
