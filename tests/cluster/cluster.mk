@@ -11,7 +11,7 @@ cluster-down: ## End the test cluster and remove all it left
 cluster-status: ## Say what of the test cluster runs
 	python3 -m tests.cluster status
 
-servers: ## Install the real servers that tests/wire talks to, perf_analyzer, promtool and others
+servers: ## Install the real servers that tests/wire talks to, perf_analyzer, Prometheus and others
 	python3 -m tests.cluster servers
 
 images: ## Build the operator's image and the test image with Triton

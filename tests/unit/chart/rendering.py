@@ -40,15 +40,17 @@ def run_program(
     )
 
 
-def template(values: Manifest) -> subprocess.CompletedProcess[str]:
+def template(
+    values: Manifest, release: str = RELEASE, namespace: str = NAMESPACE
+) -> subprocess.CompletedProcess[str]:
     """Return what ``helm template`` makes of these values on top of the defaults."""
-    return _template(json.dumps(values))
+    return _template(json.dumps(values), release, namespace)
 
 
 @cache
-def _template(values: str) -> subprocess.CompletedProcess[str]:
+def _template(values: str, release: str, namespace: str) -> subprocess.CompletedProcess[str]:
     return helm(
-        *("template", RELEASE, CHART, "--namespace", NAMESPACE),
+        *("template", release, CHART, "--namespace", namespace),
         # A Helm that was built without a version takes itself for one of Kubernetes 1.20.
         *("--kube-version", "1.34.0", "--values", "-"),
         text=values,
@@ -57,7 +59,10 @@ def _template(values: str) -> subprocess.CompletedProcess[str]:
 
 def render(**values: Any) -> list[Manifest]:
     """Return all objects of a release."""
-    rendered = template(values)
+    return parse(template(values))
+
+
+def parse(rendered: subprocess.CompletedProcess[str]) -> list[Manifest]:
     assert rendered.returncode == 0, rendered.stderr
     # Most objects, the CRDs above all, are the same whatever the values.
     texts = rendered.stdout.split("\n---\n")

@@ -10,8 +10,20 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.unit.adapters.pages import full_page, sample_names
+from tests.unit.chart.monitoring import (
+    ALL,
+    alerts,
+    dashboard,
+    fill,
+    queries,
+    render_monitoring,
+    variables,
+)
 from tests.unit.chart.rendering import (
     NAME,
     NAMESPACE,
@@ -28,13 +40,12 @@ from triton_operator.desired.deployment import build_deployment
 from triton_operator.errors import InvalidSpecError
 from triton_operator.settings import Settings
 
-ALL = ("podMonitor", "serverPodMonitor", "rules", "dashboard")
 TESTS = Path(__file__).with_name("alerts_test.yaml")
 
 
 @pytest.fixture(scope="module")
 def objects() -> list[Manifest]:
-    return render(metrics={name: {"enabled": True, "labels": {"team": "ml"}} for name in ALL})
+    return render_monitoring()
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +53,9 @@ def rules(objects: list[Manifest]) -> Manifest:
     return dict(only("PrometheusRule", objects)["spec"])
 
 
-def alerts(rules: Manifest) -> list[Manifest]:
-    return [rule for group in rules["groups"] for rule in group["rules"]]
-
-
-def dashboard(objects: list[Manifest]) -> Manifest:
-    data = only("ConfigMap", objects)["data"]
-    return dict(json.loads(data["triton-operator.json"]))
-
-
-def queries(board: Manifest) -> Iterator[str]:
-    for panel in board["panels"]:
-        yield from (target["expr"] for target in panel.get("targets", ()))
-    for variable in board["templating"]["list"]:
-        if variable["type"] == "query":
-            yield re.sub(r"label_values\((.*), \w+\)", r"\1", variable["definition"])
+def expressions(board: Manifest) -> Iterator[str]:
+    yield from (each.expr for each in queries(board))
+    yield from (series for series, _ in variables(board).values())
 
 
 def test_by_default_nothing_needs_more_than_kubernetes() -> None:
@@ -115,7 +114,7 @@ def test_alerts_and_dashboard_ask_for_what_there_is(
     objects: list[Manifest], rules: Manifest
 ) -> None:
     known = sample_names()
-    asked = [*(each["expr"] for each in alerts(rules)), *queries(dashboard(objects))]
+    asked = [*(each["expr"] for each in alerts(rules)), *expressions(dashboard(objects))]
     assert len(asked) > 30
     for expression in asked:
         used = set(re.findall(rf"{PREFIX}_\w+", expression))
@@ -124,7 +123,7 @@ def test_alerts_and_dashboard_ask_for_what_there_is(
 
 
 def test_the_dashboard_shows_every_metric_of_ours(objects: list[Manifest]) -> None:
-    text = "\n".join(queries(dashboard(objects)))
+    text = "\n".join(expressions(dashboard(objects)))
     shown = {name for name in sample_names() if re.search(rf"{name}\b", text)}
     families = {each.name for each in full_page().telemetry.registry.collect()}
     missing = {
@@ -138,6 +137,29 @@ def test_the_dashboard_shows_every_metric_of_ours(objects: list[Manifest]) -> No
         f"{PREFIX}_autoscaling_startup_seconds",
         f"{PREFIX}_server_replicas",
     }
+
+
+def test_grafana_knows_every_field_of_the_dashboard(objects: list[Manifest]) -> None:
+    """Its own classes drop what they do not know, and add defaults."""
+
+    def known(ours: Any, theirs: Any) -> Any:
+        match ours, theirs:
+            case dict(), dict():
+                return {name: known(ours[name], theirs[name]) for name in ours.keys() & theirs}
+            case list(), list():
+                return [known(*pair) for pair in zip(ours, theirs, strict=True)]
+        return theirs
+
+    register_default_plugins()
+    board = dashboard(objects)
+    read = json.loads(json.dumps(Dashboard.from_json(board), cls=JSONEncoder))
+    assert known(board, read) == board
+
+
+def test_all_means_also_what_is_on_a_server_that_is_not_there(objects: list[Manifest]) -> None:
+    """Grafana's own All is the list of the servers that there are."""
+    for each in dashboard(objects)["templating"]["list"]:
+        assert each["type"] == "datasource" or each["allValue"] == ".*"
 
 
 def test_panels_lie_side_by_side(objects: list[Manifest]) -> None:
@@ -214,8 +236,8 @@ def test_prometheus_understands_the_queries_of_the_dashboard(
 ) -> None:
     """Each as a rule: promtool has no check of its own for single queries."""
     asked = [
-        each.replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$server", ".*")
-        for each in queries(dashboard(objects))
+        fill(each, __rate_interval="5m", namespace=".*", server=".*")
+        for each in expressions(dashboard(objects))
     ]
     recorded = [{"record": f"query:{n}", "expr": each} for n, each in enumerate(asked)]
     path = tmp_path / "queries.yaml"
