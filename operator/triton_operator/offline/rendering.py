@@ -102,7 +102,9 @@ def _render(
 ) -> RenderedServer:
     name = record.meta.name
     immutable = server.spec.model_updates == "Rollout"
-    verdicts = judge_models(server, (m.record for m in group.models))
+    verdicts = judge_models(
+        server, (m.record for m in group.models), backends=settings.allowed_backends
+    )
     plans = plan_models(verdicts, name, immutable=immutable)
     objects: dict[str, Manifest | None] = {"tritonserver": _owned_server(group, record)}
     objects |= _build_objects(record, server, plans, settings)

@@ -1,6 +1,6 @@
 """Which models of a server can be served as written; what needs more than one object to say."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -54,10 +54,16 @@ class Problem:
 Verdict = Accepted | Rejected
 
 
-def judge_models(server: TritonServer, records: Iterable[ModelRecord]) -> tuple[Verdict, ...]:
-    """Return the verdict on every model of a server, in the order of their creation."""
+def judge_models(
+    server: TritonServer, records: Iterable[ModelRecord], *, backends: Collection[str] = ()
+) -> tuple[Verdict, ...]:
+    """Return the verdict on every model of a server, in the order of their creation.
+
+    ``backends`` are those that the administrator allows; empty for all.
+    """
     ordered = sorted(records, key=lambda r: (str(r.meta.creation_timestamp), r.meta.name))
-    alone = _refuse_large(_refuse_twins([_judge_alone(server, record) for record in ordered]))
+    single = [_judge_alone(server, record, backends) for record in ordered]
+    alone = _refuse_large(_refuse_twins(single))
     verdicts: tuple[Verdict, ...] = tuple(_hold_breaking(alone, server.metadata.name))
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
@@ -112,7 +118,7 @@ def _hold_breaking(verdicts: Sequence[Verdict], server: str) -> Iterator[Verdict
             yield Rejected(verdict.record, BREAKS_ENSEMBLE, problem)
 
 
-def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
+def _judge_alone(server: TritonServer, record: ModelRecord, backends: Collection[str]) -> Verdict:
     if record.spec is None:
         error = record.error or InvalidSpecError("the spec cannot be read")
         return Rejected(record, error.reason, str(error))
@@ -121,16 +127,22 @@ def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
         config = build_config(model.spec, model.model_name)
     except InvalidSpecError as error:
         return Rejected(record, error.reason, str(error))
-    problem = next(find_problems(model, config, server), None)
+    problem = next(find_problems(model, config, server, backends=backends), None)
     if problem is not None:
         return Rejected(record, problem.reason, problem.message)
     return Accepted(record, model, config, _build_generation(model, config))
 
 
 def find_problems(
-    model: TritonModel, config: ModelConfig, server: TritonServer
+    model: TritonModel,
+    config: ModelConfig,
+    server: TritonServer,
+    *,
+    backends: Collection[str] = (),
 ) -> Iterator[Problem]:
     """Yield everything that keeps a server from serving a model, whatever else it serves."""
+    for message in _check_backend(model, config, backends):
+        yield Problem("BackendNotAllowed", message)
     if config.response_cache.enable and server.spec.response_cache is None:
         message = (
             f"config.responseCache is on, but TritonServer {server.metadata.name!r} has no"
@@ -141,6 +153,26 @@ def find_problems(
         yield Problem("GPUNotAvailable", message)
     for message in (*_check_python(config, model), *_check_sources(model)):
         yield Problem("InvalidSpec", message)
+
+
+def _check_backend(
+    model: TritonModel, config: ModelConfig, allowed: Collection[str]
+) -> Iterator[str]:
+    """Refuse what would run in a backend that the administrator does not allow.
+
+    A model that names none gets the one that its files look like, which nobody here knows.
+    """
+    runs_nothing = config.platform == "ensemble" and not config.backend
+    found = config.backend or config.platform
+    if not allowed or runs_nothing or found in allowed:
+        return
+    typed = "config.backend" if config.backend or not config.platform else "config.platform"
+    where = typed if model.spec.config_text is None else "configText"
+    said = f"{found} is not" if found else "the one that is named must be"
+    yield (
+        f"{where}: {said} among the backends that the administrator allows:"
+        f" {', '.join(allowed)} (security.allowedBackends of the operator's chart)"
+    )
 
 
 def _check_gpus(config: ModelConfig, server: TritonServer) -> Iterator[str]:

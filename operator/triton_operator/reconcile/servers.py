@@ -130,7 +130,8 @@ class ServerReconciler:
         now = self._now()
         child = ChildNames(record.meta.name)
         modes = await self._claims.modes(server)
-        verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
+        judged = judge_models(server, world.models, backends=self._settings.allowed_backends)
+        verdicts = (*judged, *map(judge_leaving, world.leaving))
         immutable = server.spec.model_updates == "Rollout"
         if immutable:
             self._loader.cancel(record.key)
