@@ -50,8 +50,10 @@ check: venv ## Check style, types, layers and generated files
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
-fuzz: venv ## Write what nobody should into objects (FUZZ_CASES: how often, of four kinds)
+fuzz: venv ## Write what nobody should into objects (FUZZ_CASES: how often, of four kinds) and configs (ATHERIS_RUNS)
+	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	@FUZZ_CASES=$(or $(FUZZ_CASES),20000) $(PYTHON) -m pytest tests/unit/fuzzing --quiet --hypothesis-show-statistics
+	@$(PYTHON) -m tests.fuzz_config_text $(ATHERIS_RUNS)
 
 bench-autoscaling: venv ## Compare autoscaling policies (a minute; FULL=1: a day; TRACE=file: its load)
 	@$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -54,6 +54,13 @@ ANNOTATION_REPOSITORIES: Final = f"{GROUP}/repository-revisions"
 
 ANNOTATION_CONTROL_KEY: Final = f"{GROUP}/control-key"
 """On a server's pod template: a hash of the control key, so that a new key makes new pods."""
+ANNOTATION_ROTATE_CONTROL_KEY: Final = f"{GROUP}/rotate-control-key"
+"""On a server, by its user: a new value asks for a new control key, and so for new pods."""
+ANNOTATION_OTHER_KEYS: Final = f"{GROUP}/other-control-keys"
+"""On a server's Deployment: all Secrets with control keys but that of its template. One is written
+here before it is made, and until it is deleted."""
+ENV_CONTROL_KEY: Final = "TRITON_CONTROL_KEY"
+"""The variable of a server's container that holds its control key."""
 
 ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 """Kubernetes': of pods that are otherwise alike, those with the lowest number go first."""

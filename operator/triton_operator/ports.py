@@ -50,11 +50,17 @@ class Cluster(Protocol):
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and what it owns; one that is gone is fine."""
 
-    async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
-        """Return the key of a server's model-control API; made if there is none.
+    async def control_key(self, server: ObjectMeta, secret: str, *, new: bool) -> str:
+        """Return the key of a server's model-control API that a Secret holds; made if it is not.
 
-        ``new`` says that the server has no children yet, so that looking for one is not worth it.
+        ``new`` says that no pod has had it yet, so that looking for it is not worth it.
         """
+
+    async def find_control_key(self, server: ObjectMeta, secret: str) -> str | None:
+        """Return the key that a Secret of a server holds, or None."""
+
+    async def drop_control_key(self, server: ObjectMeta, secret: str) -> None:
+        """Delete a Secret with a key of a server; one that is gone, or not its own, is fine."""
 
     async def write_status(
         self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus

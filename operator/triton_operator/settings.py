@@ -85,6 +85,8 @@ class Settings:
     """What a sync Job may take; the kubelet kills one that takes more."""
     image_pull_secrets: tuple[str, ...] = ()
     """The Secrets of servers that name none, for their images and those of their sync Jobs."""
+    allowed_backends: tuple[str, ...] = ()
+    """The backends that models may name; empty for all."""
     server_access: ServerAccess | None = None
     """Who may connect to the pods of servers; None for no NetworkPolicy."""
     namespaces: tuple[str, ...] = ()

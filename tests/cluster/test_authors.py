@@ -167,13 +167,14 @@ def test_nobody_shows_a_pod_its_node(town: World) -> None:
         assert "podTemplate.volumes: a hostPath shows a pod the files of its node" in answer.stderr
 
 
+BACKENDS = ["tensorrt", "python"]
 ALLOWED = ["registry.example/team", "registry.example:5000/triton", "nvcr.io"]
 
 
 @pytest.fixture(scope="module")
 def restricted(town: World, operator: Installation) -> Iterator[World]:
-    """The same namespace, where the administrator allows some images only."""
-    operator.install(**{"security.allowedImages": ALLOWED})
+    """The same namespace, where the administrator allows some images and backends only."""
+    operator.install(**{"security.allowedImages": ALLOWED, "security.allowedBackends": BACKENDS})
     wait_for("the policy acts", lambda: refused(town, CREATOR, {"image": "other"}), 30)
     yield town
     operator.install()
@@ -223,3 +224,38 @@ def test_the_administrators_own_image_needs_no_leave(restricted: World) -> None:
     for body in objects({}):
         answer = write(restricted, AUTHOR, body)
         assert answer.returncode == 0, answer.stderr
+
+
+def refusal(field: str) -> str:
+    return (
+        f"{field} among the backends that the administrator allows: tensorrt, python"
+        " (security.allowedBackends of the operator's chart)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"backend": "onnxruntime"}, "config.backend: onnxruntime is not"),
+        ({"platform": "onnxruntime_onnx"}, "config.platform: onnxruntime_onnx is not"),
+        ({"maxBatchSize": 1}, "config.backend: the one that is named must be"),
+        ({"backend": "onnxruntime", "platform": "python"}, "config.backend: onnxruntime is not"),
+    ],
+)
+def test_another_backend_is_refused_with_those_that_are_allowed(
+    restricted: World, config: Object, said: str
+) -> None:
+    answer = write(restricted, CREATOR, model("mine", version(1, adds(1)), config=config))
+    assert answer.returncode != 0
+    assert refusal(said) in answer.stderr
+
+
+def test_a_backend_in_the_text_of_a_config_is_told_by_the_operator(restricted: World) -> None:
+    body = model("texts", version(1, adds(1)), on="nothing")
+    del body["spec"]["config"]
+    body["spec"]["configText"] = 'backend: "onnx" "runtime"'
+    restricted.apply(server("nothing", replicas=0), body)
+    told = restricted.wait_condition(
+        "TritonModel", "texts", "Accepted", "False", reason="BackendNotAllowed"
+    )
+    assert told["message"] == refusal("configText: onnxruntime is not")

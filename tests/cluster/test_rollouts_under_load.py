@@ -9,10 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.support import triton
 from tests.cluster.support.clients import Clients
 from tests.cluster.support.drain import draining, uncordon
 from tests.cluster.support.gateway import gateway
@@ -220,6 +222,40 @@ def test_a_drain_takes_one_pod_at_a_time(world: World, clients: Clients, tmp_pat
         assert "drained" in drain.said()
     wait_replaced(world, before)
     clients.tell("`kubectl drain` of both pods", started)
+
+
+def test_a_new_control_key_loses_no_request_and_keeps_old_pods_loaded(
+    world: World, clients: Clients
+) -> None:
+    before, old_key = world.pods(SERVER), world.control_key(SERVER)
+    old_secret = world.key_secret(SERVER)
+    world.patch("TritonServer", SERVER, {"rollout": "Availability", **requests(999_000)})
+    world.annotate("TritonServer", SERVER, rotate_control_key="monday")
+    wait_for("there is a new key", lambda: world.control_key(SERVER) != old_key, 20)
+    wait_for("a pod waits for a node", lambda: len(world.pods(SERVER)) == 3, 20)
+
+    # Only pods of the old key are ready: they still take what is new.
+    world.apply(model("number", version(1, adds(2)), on=SERVER))
+    world.wait_answer(SERVER, "number", 3.0)
+    assert uids(before) < uids(world.pods(SERVER))
+    assert "controlKey" not in world.status("TritonServer", SERVER)
+    assert world.get("Secret", old_secret) is not None
+
+    started = time.monotonic()
+    world.patch("TritonServer", SERVER, requests(60))
+    wait_replaced(world, before)
+    clients.tell("a new control key of both pods", started)
+    wait_for(
+        "the request is carried out",
+        lambda: world.status("TritonServer", SERVER).get("controlKey") == {"request": "monday"},
+        90,
+        seen=lambda: world.status("TritonServer", SERVER),
+    )
+    assert world.get("Secret", old_secret) is None
+    new_key = world.control_key(SERVER)
+    for key, status in ((old_key, HTTPStatus.FORBIDDEN), (new_key, HTTPStatus.OK)):
+        for pod in world.pods(SERVER):
+            assert triton.ask(pod.ip, "/v2/repository/index", {}, headers=key).status == status
 
 
 def test_fewer_replicas_lose_no_request_and_need_no_budget(

@@ -401,38 +401,64 @@ async def test_deleting_what_is_gone_is_fine_and_forgets_it(
     assert cluster.observe(("team", "vision")).jobs == ()
 
 
-# ---- the key of the control API ---------------------------------------------------------------
+# ---- the keys of the control API --------------------------------------------------------------
 
-SECRET = "/api/v1/namespaces/team/secrets/vision-control-key"
+KEY = "vision-control-key"
+SECRET = f"/api/v1/namespaces/team/secrets/{KEY}"
 
 
 async def test_a_key_is_made_once(server: ApiServer, cluster: KubeCluster) -> None:
-    key = await cluster.control_key(OWNER, new=True)
+    key = await cluster.control_key(OWNER, KEY, new=True)
 
     assert server.requests == ["POST /api/v1/namespaces/team/secrets"]
-    assert await cluster.control_key(OWNER, new=False) == key
+    assert await cluster.control_key(OWNER, KEY, new=False) == key
+    assert await cluster.find_control_key(OWNER, KEY) == key
     assert len(server.requests) == 1
     assert read_control_key(server.objects[SECRET]) == key
+    assert await cluster.control_key(OWNER, f"{KEY}-0123456789", new=True) != key
 
 
 @pytest.mark.parametrize("new", [True, False])
 async def test_a_key_that_is_there_is_read(server: ApiServer, new: bool) -> None:
     assert server.api is not None
-    key = await KubeCluster(server.api, Mirror(), server.telemetry).control_key(OWNER, new=True)
-
-    assert (
-        await KubeCluster(server.api, Mirror(), server.telemetry).control_key(OWNER, new=new) == key
+    key = await KubeCluster(server.api, Mirror(), server.telemetry).control_key(
+        OWNER, KEY, new=True
     )
 
+    later = KubeCluster(server.api, Mirror(), server.telemetry)
+    assert await later.control_key(OWNER, KEY, new=new) == key
 
-async def test_a_secret_of_somebody_else_is_not_used(
+
+async def test_a_key_that_pods_have_is_looked_for_but_never_made(
     server: ApiServer, cluster: KubeCluster
 ) -> None:
-    await cluster.control_key(OWNER, new=True)
+    assert await cluster.find_control_key(OWNER, KEY) is None
+    assert server.requests == [f"GET {SECRET}"]
+
+
+async def test_a_key_that_was_deleted_is_forgotten(server: ApiServer, cluster: KubeCluster) -> None:
+    key = await cluster.control_key(OWNER, KEY, new=True)
+
+    await cluster.drop_control_key(OWNER, KEY)
+    assert SECRET not in server.objects
+    await cluster.drop_control_key(OWNER, KEY)
+
+    assert await cluster.find_control_key(OWNER, KEY) is None
+    assert await cluster.control_key(OWNER, KEY, new=True) != key
+
+
+async def test_a_secret_of_somebody_else_is_neither_used_nor_deleted(
+    server: ApiServer, cluster: KubeCluster
+) -> None:
+    await cluster.control_key(OWNER, KEY, new=True)
     other = OWNER.model_copy(update={"uid": "uid-other"})
 
-    with pytest.raises(NameTakenError):
-        await cluster.control_key(other, new=False)
+    for new in (True, False):
+        with pytest.raises(NameTakenError):
+            await cluster.control_key(other, KEY, new=new)
+    assert await cluster.find_control_key(other, KEY) is None
+    await cluster.drop_control_key(other, KEY)
+    assert SECRET in server.objects
 
 
 # ---- our own objects --------------------------------------------------------------------------

@@ -151,6 +151,10 @@ env:
   - name: TRITON_OPERATOR_IMAGE_PULL_SECRETS
     value: {{ range $index, $secret := . }}{{ if $index }},{{ end }}{{ $secret.name }}{{ end }}
   {{- end }}
+  {{- with .Values.security.allowedBackends }}
+  - name: TRITON_OPERATOR_ALLOWED_BACKENDS
+    value: {{ join "," . | quote }}
+  {{- end }}
   {{- if .Values.servers.networkPolicy.enabled }}
   - name: TRITON_OPERATOR_SERVER_ACCESS
     value: {{ include "triton-operator.serverAccess" . | fromYaml | toJson | quote }}

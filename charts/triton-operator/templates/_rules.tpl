@@ -41,8 +41,9 @@ server-side apply, which is `patch`, and `create` when it is new. What is read w
   resources: [configmaps]  # Those that sync Jobs read; the names are known, so none is ever listed.
   verbs: [get, create, delete]
 - apiGroups: [""]
-  resources: [secrets]  # The keys of model-control APIs; the names are known, so none is ever listed.
-  verbs: [get, create]
+  # The keys of model-control APIs; the names are known, so none is ever listed. One that was replaced is deleted.
+  resources: [secrets]
+  verbs: [get, create, delete]
 - apiGroups: [""]
   # One in which a load never ended is deleted, so that its Deployment makes another; one that is idle is annotated, so
   # that it goes first when there are to be fewer.

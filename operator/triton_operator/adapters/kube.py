@@ -59,7 +59,7 @@ class KubeCluster:
         self._api = api
         self._mirror = mirror
         self._telemetry = telemetry
-        self._keys: dict[str, tuple[str, float]] = {}
+        self._keys: dict[tuple[str, str], tuple[str, float]] = {}
         self._settled: dict[Ref, tuple[str, str]] = {}
         self._services = asyncio.Semaphore(_SERVICES_AT_ONCE)
 
@@ -163,21 +163,37 @@ class KubeCluster:
         if answer.get("kind") == kind:
             self._mirror.put(answer)
 
-    async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
-        """Return the key of a server's model-control API; made if there is none."""
+    async def control_key(self, server: ObjectMeta, secret: str, *, new: bool) -> str:
+        """Return the key of a server's model-control API that a Secret holds; made if it is not."""
+        known = None if new else await self.find_control_key(server, secret)
+        if known is not None:
+            return known
+        made = await self._create(build_control_key(server, secret))
+        return self._remember(server, secret, made)
+
+    async def find_control_key(self, server: ObjectMeta, secret: str) -> str | None:
+        """Return the key that a Secret of a server holds, or None."""
         now = time.monotonic()
-        self._keys = {u: known for u, known in self._keys.items() if now - known[1] < _KEY_SECONDS}
-        if server.uid in self._keys:
-            return self._keys[server.uid][0]
-        secret = build_control_key(server)
-        _, namespace, name = ref_of(secret)
-        found = None if new else await self._find("Secret", namespace, name)
-        if found is None:
-            found = await self._create(secret)
-        if owner_uid(found) != server.uid:
-            raise _taken(("Secret", namespace, name))
+        self._keys = {
+            at: known for at, known in self._keys.items() if now - known[1] < _KEY_SECONDS
+        }
+        if (server.uid, secret) in self._keys:
+            return self._keys[(server.uid, secret)][0]
+        found = await self._find("Secret", server.namespace, secret)
+        if found is None or owner_uid(found) != server.uid:
+            return None
+        return self._remember(server, secret, found)
+
+    async def drop_control_key(self, server: ObjectMeta, secret: str) -> None:
+        """Delete a Secret with a key of a server; one that is gone, or not its own, is fine."""
+        found = await self._find("Secret", server.namespace, secret)
+        if found is not None and owner_uid(found) == server.uid:
+            await self.delete("Secret", server.namespace, secret)
+        self._keys.pop((server.uid, secret), None)
+
+    def _remember(self, server: ObjectMeta, secret: str, found: Body) -> str:
         key = read_control_key(found)
-        self._keys[server.uid] = (key, now)
+        self._keys[(server.uid, secret)] = (key, time.monotonic())
         return key
 
     async def write_status(

@@ -45,6 +45,10 @@ SERVER_NAME: Final = Rule(
 )
 
 
+_REQUEST_LENGTH = 253
+"""Characters of a request that are looked at: an annotation may hold far more."""
+
+
 class Resource(BaseModel):
     """A frozen part of a custom resource; unknown fields are ignored, as the API server does.
 
@@ -164,6 +168,10 @@ class ObjectMeta(Resource):
     owner_references: tuple[OwnerReference, ...] = ()
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+
+    def request(self, annotation: str) -> str:
+        """Return the value by which a user asks for something once; empty if for nothing."""
+        return self.annotations.get(annotation, "")[:_REQUEST_LENGTH]
 
 
 def _number_as_text(value: Any) -> Any:

@@ -272,6 +272,13 @@ class RepairStatus(Observed):
     """TritonModels whose files had to be mended; "*" stands for more than could be listed."""
 
 
+class ControlKeyStatus(Observed):
+    """The last new control key that the server's user asked for: all pods have it, and no other."""
+
+    request: str
+    """Value of the annotation triton-operator.io/rotate-control-key that asked for it."""
+
+
 class TritonServerStatus(Observed):
     """What the operator saw; written by the operator only."""
 
@@ -294,6 +301,8 @@ class TritonServerStatus(Observed):
     """What the autoscaler sees and wants."""
     repair: RepairStatus | None = None
     """The last check of the server's files that its user asked for."""
+    control_key: ControlKeyStatus | None = None
+    """The last new control key that the server's user asked for."""
 
 
 class TritonServer(CustomObject):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from triton_operator.api.server import TritonServer
+from triton_operator.desired.control_key import ControlKey
 from triton_operator.desired.deployment import build_deployment
 from triton_operator.desired.disruption_budget import build_disruption_budget
 from triton_operator.desired.metadata import ChildNames, Manifest
@@ -17,7 +18,7 @@ from triton_operator.settings import ServerAccess
 class Children:
     """The objects that a server needs.
 
-    The claim, which only ever grows, is not here; nor are the Secret and the sync Jobs, which are
+    The claim, which only ever grows, is not here; nor are the Secrets and the sync Jobs, which are
     made once and never changed.
     """
 
@@ -54,7 +55,7 @@ def build_children(
     *,
     default_image: str,
     replicas: int,
-    control_key: str,
+    control_key: ControlKey,
     probe_model: str | None,
     one_node: bool = False,
     repository: str = LINKS,

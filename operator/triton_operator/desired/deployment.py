@@ -10,7 +10,7 @@ from triton_operator import names
 from triton_operator.api.quantity import quantity_bytes
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
-from triton_operator.desired.control_key import ENTRY, HEADER
+from triton_operator.desired.control_key import ENTRY, HEADER, ControlKey
 from triton_operator.desired.metadata import (
     ChildNames,
     Manifest,
@@ -31,7 +31,6 @@ EXIT_TIMEOUT_SECONDS = 30
 _GRACE_MARGIN_SECONDS = 15
 _PROBE_PERIOD_SECONDS = 2
 
-_CONTROL_KEY = "TRITON_CONTROL_KEY"
 _CLOSED_APIS = "model-repository,logging,trace,shared-memory"
 _EXPLICIT: tuple[str, ...] = (
     "--model-control-mode=explicit",
@@ -61,7 +60,7 @@ def build_deployment(
     *,
     image: str,
     replicas: int,
-    control_key: str,
+    control_key: ControlKey,
     probe_model: str | None,
     one_node: bool = False,
     repository: str = LINKS,
@@ -78,15 +77,23 @@ def build_deployment(
     must not take the pod away from the others. ``one_node`` says that only one node at a time can
     mount the claim; ``in_place`` that there is no room for a spare pod, for ``rollout: Auto``.
     """
-    template = _build_template(server, image, probe_model, repository, one_node=one_node)
-    template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = fingerprint(control_key)
+    template = _build_template(
+        server, image, control_key.secret, probe_model, repository, one_node=one_node
+    )
+    template["metadata"]["annotations"][names.ANNOTATION_CONTROL_KEY] = fingerprint(control_key.key)
     content = json.dumps(template, sort_keys=True)
     template["metadata"]["annotations"][names.ANNOTATION_REVISION] = fingerprint(content)
     metadata = build_metadata(
         server.metadata, ChildNames(server.metadata.name).deployment, "server"
     )
-    if older := sorted({*startable} - {repository}):
-        metadata["annotations"] = {names.ANNOTATION_REPOSITORIES: ",".join(older)}
+    listed = {
+        names.ANNOTATION_REPOSITORIES: {*startable} - {repository},
+        names.ANNOTATION_OTHER_KEYS: control_key.others,
+    }
+    if any(listed.values()):
+        metadata["annotations"] = {
+            name: ",".join(sorted(found)) for name, found in listed.items() if found
+        }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -121,6 +128,7 @@ def _build_strategy(server: TritonServer, *, in_place: bool) -> dict[str, Any]:
 def _build_template(
     server: TritonServer,
     image: str,
+    secret: str,
     probe_model: str | None,
     repository: str,
     *,
@@ -135,7 +143,7 @@ def _build_template(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
         "securityContext": build_pod_security(custom),
-        "containers": [_build_container(server, image, probe_model, repository)],
+        "containers": [_build_container(server, image, secret, probe_model, repository)],
         "volumes": [
             {
                 "name": "repository",
@@ -173,7 +181,7 @@ def _build_template(
 
 
 def _build_container(
-    server: TritonServer, image: str, probe_model: str | None, repository: str
+    server: TritonServer, image: str, secret: str, probe_model: str | None, repository: str
 ) -> dict[str, Any]:
     spec, layout = server.spec, Layout(Path(REPOSITORY_MOUNT))
     if repository == LINKS:
@@ -187,7 +195,7 @@ def _build_container(
         "image": image,
         # No `command`: the entrypoint of NVIDIA's images prepares CUDA's compatibility libraries.
         "args": ["/bin/sh", "-c", _START, str(folder), *_build_arguments(server, folder, mode)],
-        "env": _build_environment(server),
+        "env": _build_environment(server, secret),
         "ports": [
             _port("http", HTTP_PORT),
             _port("grpc", GRPC_PORT),
@@ -228,11 +236,11 @@ def _build_container(
     return container
 
 
-def _build_environment(server: TritonServer) -> list[dict[str, Any]]:
-    key = {"name": ChildNames(server.metadata.name).control_key, "key": ENTRY}
+def _build_environment(server: TritonServer, secret: str) -> list[dict[str, Any]]:
+    key = {"name": secret, "key": ENTRY}
     variables = [
-        {"name": _CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
-        *(each.manifest() for each in server.spec.env if each.name != _CONTROL_KEY),
+        {"name": names.ENV_CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
+        *(each.manifest() for each in server.spec.env if each.name != names.ENV_CONTROL_KEY),
     ]
     if all(each["name"] != "HOME" for each in variables):
         variables.insert(1, {"name": "HOME", "value": "/tmp"})
@@ -241,7 +249,7 @@ def _build_environment(server: TritonServer) -> list[dict[str, Any]]:
 
 def _build_arguments(server: TritonServer, folder: Path, mode: Iterable[str]) -> list[str]:
     spec = server.spec
-    key = f"{HEADER}=$({_CONTROL_KEY})"
+    key = f"{HEADER}=$({names.ENV_CONTROL_KEY})"
     arguments = [
         f"--model-repository={folder}",
         *mode,

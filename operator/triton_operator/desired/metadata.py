@@ -43,10 +43,13 @@ class ChildNames:
         """The PodDisruptionBudget of its pods."""
         return self.server
 
-    @property
-    def control_key(self) -> str:
-        """The Secret with the key of the model-control API."""
-        return f"{self.server}-control-key"
+    def control_key(self, request: str = "") -> str:
+        """Return the name of the Secret with the key of the model-control API.
+
+        One that its user asked for is named after the request.
+        """
+        asked = f"-{fingerprint(request)}" if request else ""
+        return f"{self.server}-control-key{asked}"
 
     @property
     def claim(self) -> str:

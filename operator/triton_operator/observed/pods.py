@@ -55,6 +55,8 @@ class Pod:
     """Of our container, as a Kubernetes quantity."""
     requests: tuple[tuple[str, str], ...] = ()
     """What our container is promised: names of resources with quantities."""
+    control_key: str = ""
+    """The Secret that it has its control key from."""
     deletion_cost: str = "0"
     """Pods with the lowest number go first when there are to be fewer."""
 
@@ -106,6 +108,7 @@ class Pod:
             termination_message=ended.get("message", ""),
             memory_limit=str(limits.get("memory", "")) if container else "",
             requests=tuple(sorted((name, str(each)) for name, each in requests.items())),
+            control_key=control_key_secret(body.get("spec") or {}),
             deletion_cost=annotations.get(names.ANNOTATION_DELETION_COST, "0"),
         )
 
@@ -122,6 +125,18 @@ class Pod:
         """
         waits = self.waiting.startswith("CrashLoopBackOff")
         return self.is_crashing and self.restarts + waits > 1
+
+
+def control_key_secret(spec: Mapping[str, Any]) -> str:
+    """Return the Secret from which pods of a spec have their control key; empty if from none."""
+    for variable in _ours(spec.get("containers")).get("env") or ():
+        match variable:
+            case {
+                "name": names.ENV_CONTROL_KEY,
+                "valueFrom": {"secretKeyRef": {"name": str(secret)}},
+            }:
+                return secret
+    return ""
 
 
 def _ours(containers: Iterable[Mapping[str, Any]] | None) -> Mapping[str, Any]:

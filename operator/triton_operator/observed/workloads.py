@@ -1,10 +1,12 @@
 """What runs a server's pods, and who else sets their number."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from triton_operator import names
 from triton_operator.observed.body import Body, reason_and_message
+from triton_operator.observed.pods import control_key_secret
 from triton_operator.repository.manifest import LINKS
 
 AUTOSCALER = "HorizontalPodAutoscaler"
@@ -35,6 +37,11 @@ class Workload:
     repositories: frozenset[str] = frozenset({LINKS})
     """What pods of this or of older templates may start from, as the operator wrote it."""
 
+    control_key: str = ""
+    """The Secret that new pods have their control key from."""
+    other_keys: frozenset[str] = frozenset()
+    """The Secrets of older keys, and of one to come, as the operator wrote it."""
+
     @classmethod
     def parse(cls, body: Body | None) -> Self:
         """Read a Deployment; ``None`` is one that does not exist."""
@@ -44,11 +51,11 @@ class Workload:
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
         progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure")
         generation = body["metadata"].get("generation", 0)
-        template = (spec.get("template") or {}).get("metadata") or {}
-        annotations = template.get("annotations") or {}
+        template = spec.get("template") or {}
+        annotations = (template.get("metadata") or {}).get("annotations") or {}
         repository = annotations.get(names.ANNOTATION_REPOSITORY, LINKS)
         strategy = (spec.get("strategy") or {}).get("rollingUpdate") or {}
-        listed = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_REPOSITORIES, "")
+        written = body["metadata"].get("annotations") or {}
         return cls(
             exists=True,
             observed=status.get("observedGeneration", 0) >= generation,
@@ -59,7 +66,9 @@ class Workload:
             revision=annotations.get(names.ANNOTATION_REVISION, ""),
             in_place=strategy.get("maxSurge") == 0,
             repository=repository,
-            repositories=frozenset({repository, *filter(None, listed.split(","))}),
+            repositories=frozenset({repository, *_listed(written, names.ANNOTATION_REPOSITORIES)}),
+            control_key=control_key_secret(template.get("spec") or {}),
+            other_keys=frozenset(_listed(written, names.ANNOTATION_OTHER_KEYS)),
             stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
             refused=reason_and_message(failure) if failure else "",
         )
@@ -73,6 +82,10 @@ class Workload:
     def complete(self) -> bool:
         """Whether all pods are of the latest template, and ready."""
         return self.observed and self.updated == self.replicas == self.ready == self.desired
+
+
+def _listed(annotations: Mapping[str, str], name: str) -> Iterator[str]:
+    return filter(None, annotations.get(name, "").split(","))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from triton_operator.offline.documents import Place
 from triton_operator.offline.findings import Finding, Severity, find
 from triton_operator.offline.scope import Group, Model, Scope
 from triton_operator.plan import acceptance, ensembles
+from triton_operator.plan.problems import find_problems
 from triton_operator.repository.config_pbtxt import build_config
 from triton_operator.repository.model_config_schema import ModelConfig
 
@@ -95,7 +96,7 @@ def _check_size(group: Group) -> Iterator[Finding]:
 def _check_alone(
     group: Group, model: Model, spec: TritonModel, config: ModelConfig
 ) -> Iterator[Finding]:
-    for problem in acceptance.find_problems(spec, config, group.judge()):
+    for problem in find_problems(spec, config, group.judge()):
         field = re.match(r"[\w.\[\]]+", problem.message)
         path = f"spec.{field[0].rstrip('.')}" if field is not None else "spec"
         if spec.spec.config_text is not None and path.startswith("spec.config."):

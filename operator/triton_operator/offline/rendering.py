@@ -12,7 +12,12 @@ from typing import Any, Final
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import build_children
 from triton_operator.desired.claim import build_claim
-from triton_operator.desired.control_key import ENTRY, build_control_key
+from triton_operator.desired.control_key import (
+    ENTRY,
+    ControlKey,
+    build_control_key,
+    plan_control_keys,
+)
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.desired.placement import with_pull_secrets
@@ -97,7 +102,9 @@ def _render(
 ) -> RenderedServer:
     name = record.meta.name
     immutable = server.spec.model_updates == "Rollout"
-    verdicts = judge_models(server, (m.record for m in group.models))
+    verdicts = judge_models(
+        server, (m.record for m in group.models), backends=settings.allowed_backends
+    )
     plans = plan_models(verdicts, name, immutable=immutable)
     objects: dict[str, Manifest | None] = {"tritonserver": _owned_server(group, record)}
     objects |= _build_objects(record, server, plans, settings)
@@ -130,11 +137,12 @@ def _build_objects(
     repository = choose_repository(manifest, SyncPlan(SyncState.WAITING), Workload(), ())
     needed = needed_repositories(Workload(), (), repository)
     manifest = replace(manifest, keep_revisions=needed)
+    secret = plan_control_keys(record.meta, Workload(), ()).secret
     children = build_children(
         server,
         default_image=settings.server_image,
         replicas=plan_replicas(server, Workload()),
-        control_key=PLACEHOLDER_KEY,
+        control_key=ControlKey(secret, PLACEHOLDER_KEY),
         probe_model=find_probe_model(record, plans),
         one_node=one_node,
         repository=repository,
@@ -151,7 +159,7 @@ def _build_objects(
         one_node=one_node,
     )
     return {
-        "secret-control-key": _control_key(record),
+        "secret-control-key": _control_key(record, secret),
         "persistentvolumeclaim": build_claim(server),
         "service": children.service,
         "service-headless": children.headless_service,
@@ -163,8 +171,8 @@ def _build_objects(
     }
 
 
-def _control_key(record: ServerRecord) -> dict[str, Any]:
-    secret = build_control_key(record.meta)
+def _control_key(record: ServerRecord, name: str) -> dict[str, Any]:
+    secret = build_control_key(record.meta, name)
     return {**secret, "data": {ENTRY: base64.b64encode(PLACEHOLDER_KEY.encode()).decode()}}
 
 

@@ -1,14 +1,14 @@
 """Which models of a server can be served as written; what needs more than one object to say."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from triton_operator.api.model import Source, TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import ModelRecord
 from triton_operator.plan.ensembles import check_ensemble, is_ensemble, members
+from triton_operator.plan.problems import find_problems
 from triton_operator.repository.config_pbtxt import build_config, render, with_hash
 from triton_operator.repository.manifest import (
     MAX_GENERATIONS_BYTES,
@@ -18,7 +18,7 @@ from triton_operator.repository.manifest import (
     canonical_json,
     generation_hash,
 )
-from triton_operator.repository.model_config_schema import ModelConfig, ModelInstanceGroup
+from triton_operator.repository.model_config_schema import ModelConfig
 
 BREAKS_ENSEMBLE = "BreaksEnsemble"
 """Reason of a member's update that its ensemble cannot do with, found by us or by a pod."""
@@ -43,21 +43,19 @@ class Rejected:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that keeps a model from being served."""
-
-    reason: str
-    message: str
-
-
 Verdict = Accepted | Rejected
 
 
-def judge_models(server: TritonServer, records: Iterable[ModelRecord]) -> tuple[Verdict, ...]:
-    """Return the verdict on every model of a server, in the order of their creation."""
+def judge_models(
+    server: TritonServer, records: Iterable[ModelRecord], *, backends: Collection[str] = ()
+) -> tuple[Verdict, ...]:
+    """Return the verdict on every model of a server, in the order of their creation.
+
+    ``backends`` are those that the administrator allows; empty for all.
+    """
     ordered = sorted(records, key=lambda r: (str(r.meta.creation_timestamp), r.meta.name))
-    alone = _refuse_large(_refuse_twins([_judge_alone(server, record) for record in ordered]))
+    single = [_judge_alone(server, record, backends) for record in ordered]
+    alone = _refuse_large(_refuse_twins(single))
     verdicts: tuple[Verdict, ...] = tuple(_hold_breaking(alone, server.metadata.name))
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
@@ -112,7 +110,7 @@ def _hold_breaking(verdicts: Sequence[Verdict], server: str) -> Iterator[Verdict
             yield Rejected(verdict.record, BREAKS_ENSEMBLE, problem)
 
 
-def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
+def _judge_alone(server: TritonServer, record: ModelRecord, backends: Collection[str]) -> Verdict:
     if record.spec is None:
         error = record.error or InvalidSpecError("the spec cannot be read")
         return Rejected(record, error.reason, str(error))
@@ -121,65 +119,10 @@ def _judge_alone(server: TritonServer, record: ModelRecord) -> Verdict:
         config = build_config(model.spec, model.model_name)
     except InvalidSpecError as error:
         return Rejected(record, error.reason, str(error))
-    problem = next(find_problems(model, config, server), None)
+    problem = next(find_problems(model, config, server, backends=backends), None)
     if problem is not None:
         return Rejected(record, problem.reason, problem.message)
     return Accepted(record, model, config, _build_generation(model, config))
-
-
-def find_problems(
-    model: TritonModel, config: ModelConfig, server: TritonServer
-) -> Iterator[Problem]:
-    """Yield everything that keeps a server from serving a model, whatever else it serves."""
-    if config.response_cache.enable and server.spec.response_cache is None:
-        message = (
-            f"config.responseCache is on, but TritonServer {server.metadata.name!r} has no"
-            " response cache; set its spec.responseCache or take config.responseCache out"
-        )
-        yield Problem("ResponseCacheOff", message)
-    for message in _check_gpus(config, server):
-        yield Problem("GPUNotAvailable", message)
-    for message in (*_check_python(config, model), *_check_sources(model)):
-        yield Problem("InvalidSpec", message)
-
-
-def _check_gpus(config: ModelConfig, server: TritonServer) -> Iterator[str]:
-    gpus = server.spec.gpus
-    for index, group in enumerate(config.instance_group):
-        where = f"config.instanceGroup[{index}]"
-        if group.kind == ModelInstanceGroup.KIND_GPU and gpus == 0:
-            yield (
-                f"{where}.kind is KIND_GPU, but TritonServer {server.metadata.name!r} has no GPU"
-                " (spec.gpus: 0); use KIND_CPU or give the server a GPU"
-            )
-            continue
-        beyond = [gpu for gpu in group.gpus if gpu >= gpus]
-        if beyond:
-            yield (
-                f"{where}.gpus names GPU {beyond[0]}, but pods of TritonServer"
-                f" {server.metadata.name!r} see only {gpus} (spec.gpus), counted from 0"
-            )
-
-
-def _check_python(config: ModelConfig, model: TritonModel) -> Iterator[str]:
-    """Refuse a Python model without its file: its load would never end, nor any later one."""
-    if config.backend != "python":
-        return
-    name = config.default_model_filename or "model.py"
-    for version in model.spec.versions:
-        if version.source is None and name not in version.files:
-            yield (
-                f"versions: version {version.version} of a python model needs {name!r};"
-                " add it to the version's files"
-            )
-
-
-def _check_sources(model: TritonModel) -> Iterator[str]:
-    for index, version in enumerate(model.spec.versions):
-        try:
-            urlsplit(version.source.uri if version.source is not None else "")
-        except ValueError as error:
-            yield f"versions[{index}].source.uri is no address ({error}); correct it"
 
 
 def _refuse_twins(verdicts: Sequence[Verdict]) -> list[Verdict]:

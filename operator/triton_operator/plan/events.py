@@ -26,10 +26,11 @@ class Event:
 
 
 def find_events(before: Status, after: Status) -> tuple[Event, ...]:
-    """Return what is new: Ready that came or went, repairs done, other numbers of pods, rivals."""
+    """Return what is new: Ready that came or went, answered requests, numbers of pods, rivals."""
     return (
         *_ready_events(before, after),
         *_repair_events(before, after),
+        *_rotation_events(before, after),
         *_scaling_events(before, after),
         *_rival_events(before, after),
     )
@@ -66,6 +67,14 @@ def _repair_events(before: Status, after: Status) -> tuple[Event, ...]:
         return ()
     mended = ", ".join(done.mended) or "nothing; all files are as they should be"
     return (Event("Normal", "Repaired", f"request {done.request!r}: mended {mended}"),)
+
+
+def _rotation_events(before: Status, after: Status) -> tuple[Event, ...]:
+    done = after.control_key if isinstance(after, TritonServerStatus) else None
+    if done is None or (isinstance(before, TritonServerStatus) and before.control_key == done):
+        return ()
+    message = f"request {done.request!r}: all pods have the new control key; older ones are deleted"
+    return (Event("Normal", "ControlKeyRotated", message),)
 
 
 def _ready_events(before: Status, after: Status) -> tuple[Event, ...]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from triton_operator import names
 from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.conditions import Condition, ConditionType, merge_conditions
-from triton_operator.api.server import RepairStatus, TritonServerStatus
+from triton_operator.api.server import ControlKeyStatus, RepairStatus, TritonServerStatus
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimReport
@@ -34,6 +34,7 @@ def assess_server(
     autoscaling: AutoscalingStatus | None,
     claim: ClaimReport,
     repaired: Repair | None,
+    rotated: str,
     now: datetime,
 ) -> TritonServerStatus:
     """Return the status of a server whose children were applied.
@@ -42,7 +43,8 @@ def assess_server(
     ``problem`` is why a child cannot be as the spec wants it; ``limit`` says what
     keeps the replicas below the need, and is empty if nothing does; ``rivals`` who else sets them,
     against the spec. ``repaired`` is the check of
-    the claim that the last sync made, if it was asked to.
+    the claim that the last sync made, if it was asked to; ``rotated`` the request for a new control
+    key that is carried out.
     """
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
     ready = sum(pod.ready for pod in living)
@@ -120,6 +122,7 @@ def assess_server(
             if repaired is not None
             else record.status.repair
         ),
+        control_key=(ControlKeyStatus(request=rotated) if rotated else record.status.control_key),
     )
 
 

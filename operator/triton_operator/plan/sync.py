@@ -23,10 +23,6 @@ _RETRY_SECONDS = (15.0, 600.0)
 _MENDED_SECONDS = (300.0, 3600.0)
 """The same for failures that somebody has to mend: nothing there, not allowed, not the file."""
 
-_REQUEST_LENGTH = 253
-"""Characters of a request that are looked at: an annotation may hold far more."""
-
-
 _GATHERING_SECONDS = 0.3
 """How long the first Job of a server waits for models that are applied together with it."""
 _LOG_SECONDS = 3.0
@@ -114,7 +110,7 @@ class SyncPlan:
 
 def pending_repair(record: ServerRecord) -> str:
     """Return the request to check the claim that is still to be answered; empty for none."""
-    asked = record.meta.annotations.get(names.ANNOTATION_REPAIR, "")[:_REQUEST_LENGTH]
+    asked = record.meta.request(names.ANNOTATION_REPAIR)
     answered = record.status.repair.request if record.status.repair is not None else ""
     return asked if asked != answered else ""
 

@@ -67,9 +67,9 @@ class Attempts:
         self._triton = triton
         self._now = clock
 
-    async def observe(self, pod: Pod, key: str) -> Served | None:
+    async def observe(self, pod: Pod, key: str | None) -> Served | None:
         """Return what a pod serves, by its own word; None if it does not answer."""
-        if not pod.running or pod.terminating or not pod.ip:
+        if not pod.running or pod.terminating or not pod.ip or key is None:
             return None
         try:
             return await self._triton.observe(pod, key)

@@ -72,9 +72,13 @@ class Loader:
         tasks = [task for server in list(self._memories) for task in self.cancel(server)]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def observe(self, pods: Collection[Pod], key: str) -> dict[Pod, Served | None]:
+    async def observe(
+        self, pods: Collection[Pod], keys: Mapping[str, str]
+    ) -> dict[Pod, Served | None]:
         """Return what each pod serves, by its own word; None for one that does not answer."""
-        answers = await asyncio.gather(*(self._attempts.observe(pod, key) for pod in pods))
+        answers = await asyncio.gather(
+            *(self._attempts.observe(pod, keys.get(pod.control_key)) for pod in pods)
+        )
         return dict(zip(pods, answers, strict=True))
 
     async def load(self, this: Pass) -> Pass:
@@ -101,7 +105,7 @@ class Loader:
                 task.add_done_callback(partial(self._ended, server))
             memory.reap()
             touched = {work.action.pod for work in begun if work.task in done}
-            served = {**this.served, **await self.observe(touched, this.key)}
+            served = {**this.served, **await self.observe(touched, this.keys)}
             this = replace(this, served=served)
             this = replace(this, refusals=self._known_refusals(this))
             if this.must_go_back or not done:
@@ -192,7 +196,7 @@ class Loader:
     def _begin(self, server: Key, memory: Memory, this: Pass, action: Load | Unload) -> Work:
         memory.forget(action.pod)
         if isinstance(action, Unload):
-            doing = self._attempts.unload(action, this.key)
+            doing = self._attempts.unload(action, this.keys[action.pod.control_key])
         else:
             doing = self._load(memory, self._build_errand(server, memory, this, action))
         name = f"{action.model} on {action.pod.name}"
@@ -218,7 +222,7 @@ class Loader:
                 and serves(served, plan)
             ),
             server=server,
-            key=this.key,
+            key=this.keys[action.pod.control_key],
             timeout_seconds=float(this.server.spec.startup_timeout_seconds),
             replaced=drift is not None and drift.replaced,
         )

@@ -30,6 +30,9 @@ from triton_operator.reconcile.state import Pass
 _PASSING_SECONDS = 2.0
 """How long a model may wait for a pod untold: where pods are quick, that saves a write."""
 
+_ANSWERS = frozenset({"Repaired", "ControlKeyRotated"})
+"""Events of a server that say that what its user asked for is done."""
+
 
 class Reporter:
     """Tells users what a pass has found."""
@@ -87,6 +90,7 @@ class Reporter:
                 autoscaling=_autoscaling(this),
                 claim=this.claim,
                 repaired=this.sync.repaired,
+                rotated=this.key_plan.rotated,
                 now=now,
             )
             carried_out = carries_out(this.server, this.world.autoscalers)
@@ -148,7 +152,7 @@ class Reporter:
             return
         await self._cluster.write_status(names.KIND_SERVER, record.meta, status)
         for event in find_events(latest.status, status):
-            told = event.reason == "Repaired" or (scaled and event.reason == "Scaled")
+            told = event.reason in _ANSWERS or (scaled and event.reason == "Scaled")
             if told or event.type == "Warning":
                 await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
+from triton_operator.desired.control_key import plan_control_keys
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.placement import with_pull_secrets
 from triton_operator.errors import InvalidSpecError, OperatorError
@@ -25,6 +26,7 @@ from triton_operator.plan.rollouts import (
 from triton_operator.plan.sync import pending_repair, plan_sync
 from triton_operator.ports import Clock, Cluster, Key, ModelServers, Telemetry
 from triton_operator.reconcile.claims import Claims
+from triton_operator.reconcile.control_keys import ControlKeys
 from triton_operator.reconcile.loader import Loader
 from triton_operator.reconcile.releaser import Releaser
 from triton_operator.reconcile.reporter import Reporter
@@ -61,6 +63,7 @@ class ServerReconciler:
         self._claims = Claims(cluster, clock)
         self._syncer = Syncer(cluster, self._claims, settings, clock, telemetry)
         self._roller = Roller(cluster)
+        self._keys = ControlKeys(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
 
     async def stop(self) -> None:
@@ -127,15 +130,19 @@ class ServerReconciler:
         now = self._now()
         child = ChildNames(record.meta.name)
         modes = await self._claims.modes(server)
-        verdicts = (*judge_models(server, world.models), *map(judge_leaving, world.leaving))
+        judged = judge_models(server, world.models, backends=self._settings.allowed_backends)
+        verdicts = (*judged, *map(judge_leaving, world.leaving))
         immutable = server.spec.model_updates == "Rollout"
         if immutable:
             self._loader.cancel(record.key)
         workload = Workload.parse(world.child("Deployment", child.deployment))
         pods = tuple(world.server_pods())
         changing_over = not immutable and is_changing_over(workload, pods)
-        key = await self._cluster.control_key(record.meta, new=not workload.exists)
-        served = await self._loader.observe(pods, key)
+        planned = plan_control_keys(record.meta, workload, pods)
+        new_key = planned.secret != workload.control_key
+        key = await self._keys.provide(record.meta, planned, new=new_key)
+        keys = await self._keys.collect(record.meta, key)
+        served = await self._loader.observe(pods, keys)
         plans = plan_models(
             verdicts,
             record.meta.name,
@@ -204,7 +211,8 @@ class ServerReconciler:
             sync=await self._syncer.follow(record.key, sync),
             repository=repository,
             in_place=in_place,
-            key=key,
+            keys=keys,
+            key_plan=planned,
             served=served,
             refusals={},
         )
@@ -222,6 +230,8 @@ class ServerReconciler:
     def _next(self, this: Pass) -> float:
         if this.must_go_back:
             # What was refused is in the status now: go back to what worked without delay.
+            return 0.0
+        if this.key_plan.announced:
             return 0.0
         waits = [self._settings.resync_seconds]
         if any(pod.running and served is None for pod, served in this.served.items()):

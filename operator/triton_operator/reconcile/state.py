@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children
+from triton_operator.desired.control_key import KeyPlan
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
 from triton_operator.plan.claim import ClaimReport
@@ -32,7 +33,9 @@ class Pass:
     """What up-to-date pods serve: a revision of the repository, or LINKS."""
     in_place: bool
     """Whether ``rollout: Auto`` has found no room for a spare pod."""
-    key: str
+    keys: Mapping[str, str]
+    """Control keys by Secret, as pods name them."""
+    key_plan: KeyPlan
     served: Mapping[Pod, Served | None]
     refusals: Mapping[str, Refusal]
 

@@ -53,6 +53,11 @@ class World:
     def patch(self, kind: str, name: str, spec: dict[str, Any]) -> None:
         self.kube.patch(kind, self.namespace, name, {"spec": spec})
 
+    def annotate(self, kind: str, name: str, **annotations: str) -> None:
+        """Set annotations of ours; ``_`` stands for ``-``."""
+        ours = {f"triton-operator.io/{k.replace('_', '-')}": v for k, v in annotations.items()}
+        self.kube.patch(kind, self.namespace, name, {"metadata": {"annotations": ours}})
+
     def delete(self, kind: str, name: str, *, now: bool = False) -> None:
         self.kube.delete(kind, self.namespace, name, now=now)
 
@@ -156,9 +161,15 @@ class World:
         wait_for(f"{model} answers {value}", found, seconds, seen=lambda: answer)
 
     def control_key(self, server: str) -> dict[str, str]:
-        """Return the header that opens the model-control API of a server."""
-        secret = self.live("Secret", f"{server}-control-key")
+        """Return the header that opens the model-control API of a server's new pods."""
+        secret = self.live("Secret", self.key_secret(server))
         return {"triton-operator-key": base64.b64decode(secret["data"]["key"]).decode()}
+
+    def key_secret(self, server: str) -> str:
+        """Return the name of the Secret from which new pods of a server have their control key."""
+        (container,) = self.live("Deployment", server)["spec"]["template"]["spec"]["containers"]
+        key = next(each for each in container["env"] if each["name"] == "TRITON_CONTROL_KEY")
+        return str(key["valueFrom"]["secretKeyRef"]["name"])
 
     def files(self, pod: str, root: str) -> list[str]:
         """Return the paths of all files, folders and links below a folder that a pod sees."""

@@ -171,6 +171,7 @@ def test_no_part_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"security": {"authorsNeedPodRights": "yes"}}, "authorsNeedPodRights"),
         ({"security": {"allowedImages": ["nvcr.io/"]}}, "allowedImages"),
         ({"security": {"allowedImages": ["a' + 'b"]}}, "allowedImages"),
+        ({"security": {"allowedBackends": ["python,onnxruntime"]}}, "allowedBackends"),
         ({"metrics": {"podMonitor": {"interval": "often"}}}, "interval"),
         ({"metrics": {"rules": {"labels": {"a": 1}}}}, "labels"),
     ],
@@ -324,6 +325,7 @@ def test_values_reach_the_operator() -> None:
             "networkPolicy": {"enabled": True, "clients": [SHOP], "scrapers": [MONITORING]},
         },
         leaderElection={"leaseDurationSeconds": 20},
+        security={"allowedBackends": ["tensorrt", "onnxruntime"]},
         logFormat="text",
     )
     wanted = Settings(
@@ -339,6 +341,7 @@ def test_values_reach_the_operator() -> None:
         namespace_max_gpus={"team-a": 8, "team-b": 12},
         log_level="debug",
         image_pull_secrets=("registry", "other"),
+        allowed_backends=("tensorrt", "onnxruntime"),
         server_access=ServerAccess(operator=(OPERATOR,), clients=(SHOP,), scrapers=(MONITORING,)),
         lease_seconds=20,
         **RELEASED,

@@ -33,7 +33,7 @@ from tests.unit.chart.rendering import (
     render,
     run_program,
 )
-from tests.unit.desired.servers import server
+from tests.unit.desired.servers import KEY, server
 from triton_operator import names, plan
 from triton_operator.adapters.telemetry import PREFIX
 from triton_operator.desired.deployment import build_deployment
@@ -93,7 +93,7 @@ def test_the_pods_of_servers_are_scraped_where_triton_answers() -> None:
         return dict(only("PodMonitor", render(**values))["spec"])
 
     made = build_deployment(
-        server("vision"), image="t", replicas=1, control_key="k", probe_model=None
+        server("vision"), image="t", replicas=1, control_key=KEY, probe_model=None
     )["spec"]["template"]
     selector = monitor()["selector"]["matchLabels"]
     assert made["metadata"]["labels"].items() >= selector.items()

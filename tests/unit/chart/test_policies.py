@@ -88,3 +88,21 @@ def test_each_rule_is_there_by_its_own_value(
     texts = [each.get("message") or each["messageExpression"] for each in rules]
     assert all(words in text for words, text in zip(said, texts, strict=True))
     assert {each["reason"] for each in rules} == {"Forbidden"}
+
+
+def test_backends_are_bounded_for_models_alone() -> None:
+    """Also where nothing else is: a policy without a rule would be refused."""
+    values = {"authorsNeedPodRights": False, "allowHostPath": True, "allowedBackends": ["tensorrt"]}
+    objects = render(security=values)
+    assert [each["metadata"]["name"] for each in objects if each["kind"] == POLICY] == [
+        name_of("tritonmodels")
+    ]
+    spec = policy("tritonmodels", objects)
+    (rule,) = spec["validations"]
+    assert "security.allowedBackends" in rule["messageExpression"]
+    fields = build_schema(TritonModel)["properties"]["spec"]["properties"]
+    text = " ".join((*(each["expression"] for each in spec["variables"]), rule["expression"]))
+    paths = set(re.findall(r"object\.spec((?:\.\??(?!or)\w+)+)", text))
+    assert paths == {".?server", ".?config.?backend", ".?config.?platform", ".configText"}
+    assert {"server", "config", "configText"} <= fields.keys()
+    assert {"backend", "platform"} <= fields["config"]["properties"].keys()

@@ -40,8 +40,8 @@ USED = {
     # `KubeCluster.create`: POST, then GET if it exists
     *(("batch", "jobs", verb) for verb in ("create", "get")),
     *(("", "configmaps", verb) for verb in ("create", "get")),
-    # `KubeCluster.control_key`
-    *(("", "secrets", verb) for verb in ("create", "get")),
+    # `KubeCluster.control_key`, `find_control_key`, `drop_control_key`
+    *(("", "secrets", verb) for verb in ("create", "get", "delete")),
     # `KubeCluster.delete`: `ModelAssigner`, ends of servers, old Jobs, headless Services, pods
     (OURS, "tritonservers", "delete"),
     ("apps", "deployments", "delete"),

@@ -12,8 +12,8 @@ from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
 from triton_operator.desired.claim import build_claim
-from triton_operator.desired.control_key import build_control_key
-from triton_operator.desired.metadata import Manifest
+from triton_operator.desired.control_key import ControlKey, build_control_key
+from triton_operator.desired.metadata import ChildNames, Manifest
 from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
 from triton_operator.observed import ModelRecord
@@ -22,6 +22,7 @@ from triton_operator.plan.models import build_manifest, plan_models
 from triton_operator.repository.manifest import LINKS, revision_digest
 from triton_operator.repository.manifest import Manifest as Repository
 
+KEY = ControlKey("vision-control-key", "key")
 LONGEST_NAME = "a" * 40
 
 FULL: dict[str, Any] = {
@@ -96,12 +97,16 @@ class Case:
     def repository(self) -> str:
         return revision_digest(self.manifest.links) if self.manifest.immutable else LINKS
 
+    @property
+    def secret(self) -> str:
+        return ChildNames(self.server.metadata.name).control_key()
+
     def children(self, **options: Any) -> Children:
         probe = self.owner.model_name if self.owner is not None else None
         given = {
             "default_image": "triton:test",
             "replicas": 1,
-            "control_key": "key",
+            "control_key": ControlKey(self.secret, "key"),
             "probe_model": probe,
             "repository": self.repository,
         } | options
@@ -111,7 +116,7 @@ class Case:
         """Everything that the operator writes for the server, in the order of need."""
         return [
             *([build_owned_server(self.owner)] if self.owner is not None else []),
-            build_control_key(self.server.metadata),
+            build_control_key(self.server.metadata, self.secret),
             *filter(None, [build_claim(self.server)]),
             *self.children(replicas=self.server.spec.replicas or 1).manifests(),
             build_manifest_map(self.server, self.manifest),

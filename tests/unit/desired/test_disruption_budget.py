@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.desired.servers import server
+from tests.unit.desired.servers import KEY, server
 from triton_operator.desired import build_children
 from triton_operator.desired.disruption_budget import build_disruption_budget
 from triton_operator.desired.metadata import build_selector
@@ -32,7 +32,7 @@ def test_a_budget_that_is_not_wanted_any_more_is_known_by_name() -> None:
             server("vision"),
             default_image="triton",
             replicas=replicas,
-            control_key="key",
+            control_key=KEY,
             probe_model=None,
         )
         return ("PodDisruptionBudget", "vision") in children.unwanted()

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.unit.desired.servers import (
     CASES,
     FULL,
+    KEY,
     LONGEST_NAME,
     Case,
     every_case,
@@ -24,7 +26,7 @@ from triton_operator.adapters.api_client import KINDS
 from triton_operator.api.quantity import parse_quantity, quantity_bytes
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import build_claim
-from triton_operator.desired.control_key import build_control_key, read_control_key
+from triton_operator.desired.control_key import ControlKey, build_control_key, read_control_key
 from triton_operator.desired.deployment import build_deployment, template_revision
 from triton_operator.desired.metadata import ChildNames, build_selector
 from triton_operator.desired.placement import build_claim_label, build_placement
@@ -122,7 +124,7 @@ def test_the_names_of_the_longest_server_fit_with_what_kubernetes_adds() -> None
         for name in (
             child.headless_service,
             child.network_policy,
-            child.control_key,
+            child.control_key("monday"),
             child.claim,
             child.manifest("a" * 16),
         )
@@ -148,7 +150,7 @@ def test_a_users_labels_cannot_replace_the_operators() -> None:
         server("vision", podTemplate={"metadata": {"labels": mine}}),
         image="i",
         replicas=1,
-        control_key="key",
+        control_key=KEY,
         probe_model=None,
     )
 
@@ -158,7 +160,7 @@ def test_a_users_labels_cannot_replace_the_operators() -> None:
 
 
 def test_a_deployment_tells_what_pods_of_older_templates_start_from() -> None:
-    given = {"image": "i", "replicas": 1, "control_key": "k", "probe_model": None}
+    given = {"image": "i", "replicas": 1, "control_key": KEY, "probe_model": None}
     found = build_deployment(server("vision"), **given, repository="bb", startable=("bb", "aa"))
     plain = build_deployment(server("vision"), **given, repository="bb", startable=("bb",))
     live = {**found, "metadata": {**found["metadata"], "generation": 1}}
@@ -241,10 +243,10 @@ def test_the_server_cannot_write_to_the_repository(case: Case) -> None:
 
 @every_case
 def test_the_key_of_the_control_api_is_in_the_secret_only(case: Case) -> None:
-    secret = build_control_key(case.server.metadata)
+    secret = build_control_key(case.server.metadata, case.secret)
     key = read_control_key(secret)
     assert len(key) >= 40
-    assert read_control_key(build_control_key(case.server.metadata)) != key
+    assert read_control_key(build_control_key(case.server.metadata, case.secret)) != key
     assert secret["immutable"] is True
 
     args = triton(case)["args"]
@@ -399,7 +401,7 @@ def test_the_own_server_of_a_model_has_the_models_spec() -> None:
 
 
 def revision(spec: dict[str, Any], **options: Any) -> str:
-    given = {"image": "i", "replicas": 1, "control_key": "k", "probe_model": None} | options
+    given = {"image": "i", "replicas": 1, "control_key": KEY, "probe_model": None} | options
     return template_revision(build_deployment(server("vision", **spec), **given))
 
 
@@ -441,7 +443,9 @@ def test_what_reaches_the_pods_changes_the_revision(change: dict[str, Any]) -> N
 
 
 def test_a_new_control_key_makes_new_pods() -> None:
-    assert revision({}, control_key="other") != revision({})
+    assert revision({}, control_key=ControlKey(KEY.secret, "other")) != revision({})
+    assert revision({}, control_key=ControlKey("other", KEY.key)) != revision({})
+    assert revision({}, control_key=replace(KEY, others=frozenset({"older"}))) == revision({})
 
 
 def test_the_revision_covers_the_image_and_the_probe() -> None:
@@ -487,7 +491,7 @@ def test_bytes_are_whole() -> None:
 
 
 def test_the_key_of_a_server_is_owned_by_it() -> None:
-    found = build_control_key(meta("vision"))
+    found = build_control_key(meta("vision"), "vision-control-key")
 
     assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-vision"
 

@@ -5,6 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from triton_operator.api.model import TritonModel
+from triton_operator.api.schema import build_schema
+from triton_operator.api.server import TritonServer
+
 HOSTILE = (
     *(
         "",
@@ -34,6 +38,15 @@ _FIELDS = 2
 """Optional fields of an object at a time: with all of them nearly every object breaks a rule."""
 
 
+FILES = [{"version": 1, "files": {"model.py": "x"}}]
+
+
+def body(spec: Any) -> dict[str, Any]:
+    """Return an object as it is stored."""
+    meta = {"name": "fuzz", "namespace": "team", "uid": "uid", "generation": 1}
+    return {"metadata": meta, "spec": spec}
+
+
 def values_of(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a structural schema describes; its CEL rules may still refuse them."""
     if "enum" in schema:
@@ -43,6 +56,18 @@ def values_of(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     kinds = {"object": _objects, "array": _lists, "string": _texts, "integer": _integers}
     kinds |= {"boolean": lambda _: st.booleans(), "number": _numbers}
     return kinds[schema["type"]](schema) if "type" in schema else ANYTHING
+
+
+def specs(kind: type[TritonModel | TritonServer], **known: Any) -> st.SearchStrategy[Any]:
+    """Specs with one or two fields of a kind, and beside them what is known to be good."""
+    fields = build_schema(kind)["properties"]["spec"]["properties"]
+    names = st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=2, unique=True)
+    return names.flatmap(
+        lambda chosen: st.fixed_dictionaries(
+            {name: st.just(value) for name, value in known.items()}
+            | {name: values_of(fields[name]) for name in chosen}
+        )
+    )
 
 
 def _lists(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:

@@ -6,23 +6,21 @@
 import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.desired.servers import Case
-from tests.unit.fuzzing.objects import ANYTHING, values_of
+from tests.unit.fuzzing.config_text import CONFIGS, read_twice
+from tests.unit.fuzzing.objects import ANYTHING, FILES, body, specs
 from triton_operator.api.flags import is_reserved
 from triton_operator.api.model import TritonModel
-from triton_operator.api.schema import build_schema
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import ModelRecord
 from triton_operator.observed.records import ServerRecord
 from triton_operator.plan.acceptance import Accepted, Rejected, judge_models
-from triton_operator.repository.config_pbtxt import build_config, render
 
 CASES = int(os.environ.get("FUZZ_CASES", "200"))
 fuzzing = settings(
@@ -32,27 +30,6 @@ fuzzing = settings(
     suppress_health_check=list(HealthCheck),
 )
 URIS = ("https://h/a?b", "s3://b/x", "pvc://claim/x", "pvc://other/../x", "hf://a/b", "x")
-
-
-def specs(kind: type[TritonModel | TritonServer], **known: Any) -> st.SearchStrategy[Any]:
-    """Specs with one or two fields of a kind, and beside them what is known to be good."""
-    fields = build_schema(kind)["properties"]["spec"]["properties"]
-    names = st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=2, unique=True)
-    return names.flatmap(
-        lambda chosen: st.fixed_dictionaries(
-            {name: st.just(value) for name, value in known.items()}
-            | {name: values_of(fields[name]) for name in chosen}
-        )
-    )
-
-
-CONFIGS = sorted((Path(__file__).parents[1] / "offline" / "configs").glob("*.pbtxt"))
-META = {"name": "fuzz", "namespace": "team", "uid": "uid", "generation": 1}
-FILES = [{"version": 1, "files": {"model.py": "x"}}]
-
-
-def body(spec: Any) -> dict[str, Any]:
-    return {"metadata": dict(META), "spec": spec}
 
 
 @fuzzing
@@ -111,17 +88,7 @@ def texts(draw: st.DrawFn) -> str:
 @fuzzing
 @given(texts())
 def test_the_text_of_a_config_is_refused_or_read_as_it_will_be_written(text: str) -> None:
-    def read(text: str) -> Any:
-        model = TritonModel.parse(body({"configText": text, "versions": FILES}))
-        return build_config(model.spec, model.model_name)
-
-    try:
-        config = read(text)
-    except InvalidSpecError:
-        event("refused")
-        return
-    event("read")
-    assert read(render(config)) == config
+    event("read" if read_twice(text) else "refused")
 
 
 def check_made(case: Case) -> None:

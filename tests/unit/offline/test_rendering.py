@@ -12,6 +12,7 @@ from tests.unit.reconcile.world import NAMESPACE, Operator, World
 from tests.unit.samples.sample_files import FILES, documents
 from triton_operator.api.server import TritonServer
 from triton_operator.cli.render import run_render
+from triton_operator.desired.control_key import ControlKey
 from triton_operator.desired.deployment import build_deployment
 from triton_operator.offline.check import check
 from triton_operator.offline.rendering import PLACEHOLDER_KEY, RenderedServer, render_scope
@@ -92,7 +93,7 @@ def test_the_key_and_the_uids_are_placeholders() -> None:
         TritonServer.parse({"metadata": meta}),
         image="triton:test",
         replicas=1,
-        control_key=PLACEHOLDER_KEY,
+        control_key=ControlKey("pool-control-key", PLACEHOLDER_KEY),
         probe_model=None,
     )
     assert objects["deployment"] == expected

@@ -36,6 +36,69 @@ def accepted(record: ModelRecord) -> Accepted:
     return verdict
 
 
+def backend(*allowed: str, **spec: Any) -> str:
+    """What is said of a model where some backends are allowed; empty if nothing."""
+    (verdict,) = judge_models(server(), [model("m", **spec)], backends=allowed)
+    if isinstance(verdict, Accepted):
+        return ""
+    assert verdict.reason == "BackendNotAllowed"
+    return verdict.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"config": {"backend": "python"}}, "config.backend: python is not"),
+        ({"config": {"platform": "pytorch_libtorch"}}, "config.platform: pytorch_libtorch is not"),
+        # What is empty Triton chooses by the files, and python is what runs `model.py`.
+        ({}, "config.backend: the one that is named must be"),
+        ({"config": {"maxBatchSize": 1}}, "config.backend: the one that is named must be"),
+        ({"configText": ""}, "configText: the one that is named must be"),
+        # No pattern over the text would find these.
+        ({"configText": "backend: \"pyt\" 'hon'"}, "configText: python is not"),
+        (
+            {"configText": '# backend: "tensorrt"\nbackend: "\\x70ython"'},
+            "configText: python is not",
+        ),
+        # Triton looks at the backend first.
+        (
+            {"config": {"backend": "python", "platform": "ensemble"}},
+            "config.backend: python is not",
+        ),
+        (
+            {"config": {"backend": "python", "platform": "tensorrt"}},
+            "config.backend: python is not",
+        ),
+    ],
+)
+def test_a_backend_that_the_administrator_does_not_allow_is_refused(
+    spec: dict[str, Any], said: str
+) -> None:
+    rest = "among the backends that the administrator allows: tensorrt, onnxruntime"
+    message = backend("tensorrt", "onnxruntime", **spec)
+    assert message.startswith(f"{said} {rest} (security.allowedBackends")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"config": {"backend": "tensorrt"}},
+        {"config": {"platform": "tensorrt_plan"}},
+        {"config": {"backend": "tensorrt", "platform": "any"}},
+        {"configText": 'backend: "tensorrt"'},
+    ],
+)
+def test_a_backend_that_the_administrator_allows_is_taken(spec: dict[str, Any]) -> None:
+    assert backend("tensorrt", "tensorrt_plan", **spec) == ""
+    assert backend(**spec) == ""
+
+
+def test_an_ensemble_runs_no_backend() -> None:
+    records = [model("e", config=ENSEMBLE), model("member", config=MEMBER)]
+    verdicts = judge_models(server(), records, backends=["python"])
+    assert [type(each) for each in verdicts] == [Accepted, Accepted]
+
+
 @pytest.mark.parametrize(
     ("spec", "server_spec", "reason", "words"),
     [

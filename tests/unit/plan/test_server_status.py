@@ -41,6 +41,7 @@ def assess(
     problem: InvalidSpecError | None = None,
     claim: ClaimReport | None = None,
     repaired: Repair | None = None,
+    rotated: str = "",
     in_place: bool = False,
 ) -> TritonServerStatus:
     return assess_server(
@@ -56,6 +57,7 @@ def assess(
         autoscaling=None,
         claim=claim or ClaimReport(),
         repaired=repaired,
+        rotated=rotated,
         now=later(at),
     )
 
@@ -390,4 +392,16 @@ def test_a_repair_is_news_once() -> None:
     assert after.repair is not None
     assert after.repair.request == "monday"
     assert assess(before=after).repair == after.repair
+    assert not find_events(after, assess(before=after))
+
+
+def test_a_new_control_key_is_news_once() -> None:
+    before = assess()
+    after = assess(before=before, rotated="monday")
+
+    (news,) = (e for e in find_events(before, after) if e.reason == "ControlKeyRotated")
+    assert "'monday'" in news.message
+    assert after.control_key is not None
+    assert after.control_key.request == "monday"
+    assert assess(before=after).control_key == after.control_key
     assert not find_events(after, assess(before=after))

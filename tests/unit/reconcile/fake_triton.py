@@ -121,6 +121,8 @@ class Triton:
     log: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     repository: str = LINKS
+    key: str = ""
+    """What opens its model-control API, from its start on."""
     overridden: set[str] = field(default_factory=set)
     wedged: set[str] = field(default_factory=set)
 
@@ -227,7 +229,6 @@ class FakeTriton:
     def __init__(self) -> None:
         self.processes: dict[str, Triton] = {}
         """The running process by pod uid; none while a container is down."""
-        self.keys: dict[str, str] = {}
         self.deaf: set[str] = set()
         """Names of pods that do not answer."""
         self.release = asyncio.Event()
@@ -278,7 +279,7 @@ class FakeTriton:
         process = self.processes.get(pod.uid)
         if process is None or pod.name in self.deaf:
             raise ServerUnreachableError(f"pod {pod.name} ({pod.ip}): connection refused")
-        assert key == self.keys[process.server], "Triton answers 403 to a wrong key"
+        assert key == process.key, "Triton answers 403 to a wrong key"
         return process
 
 

@@ -75,3 +75,19 @@ async def test_a_network_policy_goes_with_its_server(world: World) -> None:
     server = world.objects[names.KIND_SERVER, NAMESPACE, "vision"]
     (owner,) = policy["metadata"]["ownerReferences"]
     assert owner["uid"] == server["metadata"]["uid"]
+
+
+async def test_a_model_whose_backend_is_allowed_no_more_serves_on_as_it_was(world: World) -> None:
+    world.server("vision")
+    world.model("resnet", config={"backend": "python"}, **SHARED)
+    await Operator(world).settle()
+    served = world.serving("vision")
+
+    world.model("resnet", "pass  # better", config={"backend": "python"}, **SHARED)
+    await Operator(world, allowed_backends=("tensorrt",)).settle()
+    assert world.condition("resnet", "Accepted") == "False BackendNotAllowed"
+    assert world.serving("vision") == served != [{}]
+
+    await Operator(world, allowed_backends=("tensorrt", "python")).settle()
+    assert world.condition("resnet") == "True Serving"
+    assert world.serving("vision") != served

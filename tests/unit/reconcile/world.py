@@ -26,6 +26,7 @@ from triton_operator.observed import (
     ServerRecord,
     ServerWorld,
     SyncJob,
+    Workload,
 )
 from triton_operator.observed import Claim as UsersClaim
 from triton_operator.plan.events import Event
@@ -242,7 +243,9 @@ class World:
             else:
                 generation = live["metadata"]["generation"] + (live.get("spec") != copied["spec"])
                 live["spec"] = copied["spec"]
-                live["metadata"] |= copied["metadata"] | {"generation": generation}
+                dropped = {*self._applied.get(ref, copied)["metadata"]} - {*copied["metadata"]}
+                kept = {k: v for k, v in live["metadata"].items() if k not in dropped}
+                live["metadata"] = kept | copied["metadata"] | {"generation": generation}
                 self._touch(live)
             self._applied[ref] = _copied(manifest)
         return True
@@ -268,19 +271,32 @@ class World:
             else:
                 self.remove(kind, name)
 
-    async def control_key(self, server: ObjectMeta, *, new: bool) -> str:
-        ref = ("Secret", server.namespace, f"{server.name}-control-key")
+    async def control_key(self, server: ObjectMeta, secret: str, *, new: bool) -> str:
+        ref = ("Secret", server.namespace, secret)
+        deployment = self.get("Deployment", server.name)
+        had = deployment is not None and secret == Workload.parse(deployment).control_key
+        assert new is not had
         if ref not in self.objects:
             async with self._write("create", ref):
                 owner = {"uid": server.uid, "controller": True}
                 self._add(
-                    {"kind": "Secret", "metadata": {"name": ref[2], "ownerReferences": [owner]}}
+                    {"kind": "Secret", "metadata": {"name": secret, "ownerReferences": [owner]}}
                 )
-                self.triton.keys[server.name] = f"key of {server.uid}"
-        else:
-            assert not new or self.get("Deployment", server.name) is None
-        self.triton.keys[server.name] = f"key of {server.uid}"
-        return self.triton.keys[server.name]
+        return self._key_in(secret) or ""
+
+    async def find_control_key(self, server: ObjectMeta, secret: str) -> str | None:
+        await asyncio.sleep(0)
+        return self._key_in(secret)
+
+    async def drop_control_key(self, server: ObjectMeta, secret: str) -> None:
+        users = [pod.name for pod in self.server_pods(server.name) if pod.control_key == secret]
+        assert not users, f"{users} cannot start again without {secret}"
+        async with self._write("delete", ("Secret", server.namespace, secret)):
+            self.objects.pop(("Secret", server.namespace, secret), None)
+
+    def _key_in(self, secret: str) -> str | None:
+        found = self.get("Secret", secret)
+        return f"key {found['metadata']['uid']}" if found is not None else None
 
     async def write_status(
         self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus
@@ -538,7 +554,12 @@ class World:
         process = self.triton.processes.get(uid)
         repository = _parsed(Pod.parse, pod).repository
         if process is None and claim.has(server, repository):
-            process = Triton(server, claim, repository=repository)
+            key = self._key_in(Pod.parse(pod).control_key)
+            if key is None:
+                state = {"waiting": {"reason": "CreateContainerConfigError"}}
+                self._set_pod(pod, state, ready=False)
+                return
+            process = Triton(server, claim, repository=repository, key=key)
             if "crash" in pod["status"]:
                 pod["status"]["restarts"] = pod["status"].get("restarts", 0) + 1
             try:

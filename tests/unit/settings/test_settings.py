@@ -12,6 +12,7 @@ SETTINGS = {
     "sync_image_pull_policy": ("Always", "Always"),
     "sync_memory_limit": ("2Gi", "2Gi"),
     "image_pull_secrets": ("a,b", ("a", "b")),
+    "allowed_backends": ("tensorrt,onnxruntime", ("tensorrt", "onnxruntime")),
     "server_access": ('{"operator": [{}]}', ServerAccess(operator=({},))),
     "namespaces": ("a, b  c,", ("a", "b", "c")),
     "resync_seconds": ("5.5", 5.5),
