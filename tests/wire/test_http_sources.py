@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -110,9 +111,13 @@ def wanted(handler: servers.Handler) -> int:
 
 def test_a_broken_download_goes_on_where_it_broke_off(server: Scripted, http: Fetcher) -> None:
     sent = []
+    broken = Counter[int]()
 
-    def breaking(handler: servers.Handler, number: int) -> None:
-        at_most = 1 << 20 if wanted(handler) > 1 and number < 6 else None
+    def breaking(handler: servers.Handler, _: int) -> None:
+        """Break each part of the file off twice, whichever is asked for first."""
+        _, stop = servers.wanted_range(handler, len(BODY))
+        at_most = 1 << 20 if wanted(handler) > 1 and broken[stop] < 2 else None
+        broken[stop] += 1
         sent.append(min(wanted(handler), at_most or len(BODY)))
         send_range(handler, BODY, etag='"v1"', at_most=at_most)
 
