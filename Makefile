@@ -11,8 +11,8 @@ PYTHON := $(VENV)/bin/python
 # The programs that the test cluster brings (kubectl, helm), and its kubeconfig.
 WITH_CLUSTER = eval "$$(python3 -m tests.cluster env)"
 
-.PHONY: help venv demo demo-down test test-unit test-cluster check format crds chart fuzz bench-autoscaling \
-	bench-cluster-day bench-scraping docs docs-serve clean
+.PHONY: help venv demo demo-down test test-unit test-wire test-cluster check format crds chart fuzz \
+	bench-autoscaling bench-cluster-day bench-scraping docs docs-serve clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -38,8 +38,11 @@ test: check cluster-up servers ## Run all checks and tests, unit to cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
-test-unit: venv servers ## Run the tests that need no cluster (a minute or two on two cores)
-	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
+test-unit: venv servers ## Run the unit tests (about a minute on two cores)
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/unit --quiet --numprocesses=auto --dist=worksteal
+
+test-wire: venv servers ## Run the tests against local servers (about a minute, too)
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/wire --quiet --numprocesses=auto --dist=worksteal
 
 test-cluster: venv cluster-up servers ## Run the tests that need a cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15

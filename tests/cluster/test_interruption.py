@@ -5,6 +5,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,13 +102,13 @@ def interrupt_everywhere(folder: Path) -> list[Path]:
         whole = folder / f"{number}-whole"
         whole.mkdir()
         claim = scenario.prepare(whole)
-        changes = record_changes(lambda s=scenario, c=claim: s.run(c))
+        changes = record_changes(partial(scenario.run, claim))
         assert changes, name
         for step in range(len(changes)):
             root = folder / f"{number}-{step:03}"
             root.mkdir()
             claim = scenario.prepare(root)
-            die_before(step, lambda s=scenario, c=claim: s.run(c))
+            die_before(step, partial(scenario.run, claim))
             claims.append(root)
     return claims
 

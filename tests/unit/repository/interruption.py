@@ -1,14 +1,19 @@
-"""Killing a process at any change that it makes to files, in a child of this process.
+"""Killing a process at any change that it makes to files.
 
 Python itself reports the changes: each of its own functions that makes one raises an audit event,
 whoever calls it. Writes and flushes, which have none, are caught in ``io`` and ``os``.
 """
 
+import atexit
 import io
 import json
 import os
+import pickle
+import subprocess
 import sys
+import traceback
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 CHANGES = {
@@ -20,47 +25,87 @@ _KILLED = 77
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 Work = Callable[[], object]
+"""Is pickled: it is done in another process."""
 
 
 def record_changes(work: Work) -> list[str]:
     """Do the work in a child to its end; return the changes that it made, in their order."""
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            changes: list[str] = []
-            _on_every_change(changes.append)
-            work()
-            os.write(write, json.dumps(changes).encode())
-            os._exit(0)
-        finally:
-            os._exit(1)  # no exception of the child may reach pytest
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        text = pipe.read()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    found: list[str] = json.loads(text)
-    return found
+    ended, changes = _do(work, None)
+    assert ended == 0
+    return changes
 
 
 def die_before(step: int, work: Work) -> None:
     """Do the work in a child that dies before its n-th change, counted from 0."""
-    child = os.fork()
-    if not child:
+    ended, _ = _do(work, step)
+    assert ended == _KILLED
+
+
+# ---- the parent of the children -----------------------------------------------------------------
+
+
+def _do(work: Work, step: int | None) -> tuple[int, list[str]]:
+    """Return the exit status of a child, and the changes that it had made if it was not killed."""
+    parent = _start_parent()
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    pickle.dump((work, step), parent.stdin)
+    parent.stdin.flush()
+    ended, changes = pickle.load(parent.stdout)
+    return ended, changes
+
+
+@cache
+def _start_parent() -> "subprocess.Popen[bytes]":
+    """Start a process that is small: to fork one as big as pytest takes longer than the work."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    parent = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    atexit.register(parent.communicate)  # no more work: it ends
+    return parent
+
+
+def _serve() -> None:
+    """Fork a child for every work that is read, and tell how it ended."""
+    while True:
         try:
-            remaining = step
+            work, step = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            _work_and_end(work, step, write)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            text = pipe.read()
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        pickle.dump((ended, json.loads(text or "[]")), sys.stdout.buffer)
+        sys.stdout.flush()
 
-            def count(_: str) -> None:
-                nonlocal remaining
-                if remaining == 0:
-                    os._exit(_KILLED)
-                remaining -= 1
 
-            _on_every_change(count)
-            work()
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == _KILLED
+def _work_and_end(work: Work, step: int | None, told: int) -> None:
+    """End this process before the n-th change of its work, or after the work."""
+    changes: list[str] = []
+
+    def count(change: str) -> None:
+        if len(changes) == step:
+            os._exit(_KILLED)
+        changes.append(change)
+
+    try:
+        _on_every_change(count)
+        work()
+        os.write(told, json.dumps(changes).encode())
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _on_every_change(tell: Callable[[str], None]) -> None:
@@ -105,3 +150,7 @@ def _on_every_change(tell: Callable[[str], None]) -> None:
     io.FileIO = Torn  # type: ignore[misc]
     os.fsync = lambda _: tell("fsync")
     sys.addaudithook(hook)
+
+
+if __name__ == "__main__":
+    _serve()

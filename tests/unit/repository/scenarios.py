@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.unit.repository.claim import Claim, Content, MemorySources, digest, model, version
 from tests.unit.repository.claim import serving as _serving
+from triton_operator.repository import materialize
 from triton_operator.repository.manifest import Generation, Link, Manifest
 
 URI = "https://models.example/resnet/model.py"
@@ -81,6 +82,16 @@ class Scenario:
         outcome = claim.sync(self.then, repair=self.harm is not None)
         assert outcome.complete
         assert not outcome.failed
+
+
+HASTE = -1.0
+"""Seconds that the pods of a new server wait for models, where each is linked when it comes."""
+
+
+def run_hastily(scenario: Scenario, claim: Claim) -> None:
+    """Make the sync, to its end, in a process of its own; each model is linked when it comes."""
+    materialize._FIRST_LINKS_SECONDS = HASTE
+    scenario.run(claim)
 
 
 def _harm(root: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from tests.unit.repository.scenarios import (
     AFTER,
     ARTIFACTS,
     BEFORE,
+    HASTE,
     SCENARIOS,
     URI,
     WHOLE,
     Scenario,
+    run_hastily,
 )
 from triton_operator.repository import materialize as materialize_module
 from triton_operator.repository.artifacts import read_record
@@ -119,12 +122,12 @@ def test_killed_anywhere_every_model_is_whole_and_the_next_run_makes_it_as_if_ne
     whole = fresh("whole")
     harmed = served(whole.root) if scenario.harm is not None else None
     names = set(served(whole.root))
-    changes = record_changes(lambda: scenario.run(whole))
+    changes = record_changes(partial(scenario.run, whole))
     expected = settle(whole, scenario)
     assert len(changes) > 5
     for step in range(len(changes)):
         claim = fresh(str(step))
-        die_before(step, lambda claim=claim: scenario.run(claim))
+        die_before(step, partial(scenario.run, claim))
 
         assert_links_are_whole(claim.root, harmed)
         linked = set(served(claim.root))
@@ -147,16 +150,16 @@ def test_killed_anywhere_every_model_is_whole_and_the_next_run_makes_it_as_if_ne
 def test_killed_while_models_come_one_by_one_every_one_of_them_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(materialize_module, "_FIRST_LINKS_SECONDS", -1.0)
+    monkeypatch.setattr(materialize_module, "_FIRST_LINKS_SECONDS", HASTE)
     scenario = SCENARIOS["first sync"]
     whole = Claim(tmp_path / "whole", MemorySources(ARTIFACTS))
     whole.root.mkdir()
-    changes = record_changes(lambda: scenario.run(whole))
+    changes = record_changes(partial(run_hastily, scenario, whole))
     expected, seen = settle(whole, scenario), set()
     for step in range(len(changes)):
         (tmp_path / str(step)).mkdir()
         claim = scenario.prepare(tmp_path / str(step))
-        die_before(step, lambda claim=claim: scenario.run(claim))
+        die_before(step, partial(run_hastily, scenario, claim))
 
         assert_links_are_whole(claim.root)
         seen.add(frozenset(served(claim.root)))
@@ -170,7 +173,7 @@ def test_every_kind_of_change_is_a_point_to_die_at(tmp_path: Path) -> None:
     for name, scenario in SCENARIOS.items():
         (tmp_path / name).mkdir()
         claim = scenario.prepare(tmp_path / name)
-        found |= set(record_changes(lambda c=claim, s=scenario: s.run(c)))
+        found |= set(record_changes(partial(scenario.run, claim)))
 
     # A file is cut off only where a download begins anew.
     assert found == CHANGES - {"os.truncate"}

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,11 +227,11 @@ def test_killed_at_any_change_every_revision_is_whole_and_the_next_run_mends(
         return claim
 
     whole = prepared(-1)
-    changes = record_changes(lambda: whole.sync(then))
+    changes = record_changes(partial(whole.sync, then))
     assert len(changes) > 10
     for step in range(len(changes)):
         claim = prepared(step)
-        die_before(step, lambda claim=claim: claim.sync(then))
+        die_before(step, partial(claim.sync, then))
         for name in revisions(claim):
             assert read(claim, name) == CONFIGS[name]
         if then is NEW:
