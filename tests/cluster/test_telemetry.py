@@ -1,22 +1,32 @@
 """What the operator tells of itself: a page of metrics, and a log with one line a piece of news."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cluster.support import triton
 from tests.cluster.support.installation import NAMESPACE, SELECTOR, Installation
 from tests.cluster.support.kube import kubectl
-from tests.cluster.support.manifests import adds, model, version
+from tests.cluster.support.manifests import adds, model, server, version
+from tests.cluster.support.scraping import build_scrape
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World
 from tests.unit.adapters.pages import families
+from tests.unit.chart.monitoring import Query, dashboard, fill, queries, render_monitoring
+from tests.unit.chart.rendering import only
+from tests.wire.prometheus import prometheus
 
 pytestmark = pytest.mark.cluster
+
+MAY_BE_SILENT = "_autoscaling_decisions_total|_scrape_failures_total|_pass_errors_total"
+"""A server that keeps its pods has no decision, and no test wants a failure to be there."""
 
 
 def read_page(operator: Installation) -> str:
@@ -81,6 +91,52 @@ def test_a_model_is_on_the_page_from_its_first_sync_to_its_end(
 
     world.delete("TritonModel", "seen")
     wait_for("the page forgets the model", lambda: world.namespace not in read_page(operator), 60)
+
+
+def test_a_prometheus_finds_all_pods_and_fills_the_dashboard(
+    world: World, operator: Installation, tmp_path: Path
+) -> None:
+    world.apply(
+        server("watched", autoscaling={"maxReplicas": 2}),
+        model("watched", version(1, adds(1)), on="watched"),
+        model("lost", version(1, adds(1)), on="no-such-server"),
+    )
+    world.wait_ready("watched")
+    (pod,) = world.wait_pods("watched", 1)
+    objects = render_monitoring(operator.release, operator.namespace)
+    monitors = [each for each in objects if each["kind"] == "PodMonitor"]
+    scrapes = [build_scrape(each, os.environ["KUBECONFIG"]) for each in monitors]
+    here = {"namespace": world.namespace, "server": ".*"}
+    asked = {
+        each: fill(each.expr, __rate_interval="2s", **here) for each in queries(dashboard(objects))
+    }
+
+    with prometheus(tmp_path, *scrapes, rules=only("PrometheusRule", objects)["spec"]) as judge:
+        wait_for("a scrape", lambda: judge.plot("triton_operator_build_info"), 30)
+        # From now on it sees what happens: a sync, a load, and requests.
+        world.apply(model("watched", version(1, adds(2)), on="watched"))
+
+        def silent() -> list[Query]:
+            triton.number(pod.ip, "watched")
+            quiet = [each for each, filled in asked.items() if not judge.plot(filled)]
+            return [each for each in quiet if not re.search(MAY_BE_SILENT, each.expr)]
+
+        wait_for("every panel shows something", lambda: not silent(), 60, seen=silent)
+        labels = f'namespace="{world.namespace}",server="watched",pod="{pod.name}"'
+        served = f'nv_inference_request_success{{model="watched",{labels}}} > 0'
+        wait_for("Triton's own metrics of the model", lambda: judge.plot(served), 30)
+
+        def judged() -> bool:
+            rules = {each["name"]: each for each in judge.rules()}
+            not_ready = [each["labels"] for each in rules["TritonModelNotReady"]["alerts"]]
+            lost = {"namespace": world.namespace, "model": "lost", "server": "no-such-server"}
+            return (
+                {each["health"] for each in rules.values()} == {"ok"}
+                and rules["TritonOperatorDown"]["state"] == "inactive"
+                and any(each.items() >= lost.items() for each in not_ready)
+            )
+
+        wait_for("the alerts are judged by what is scraped", judged, 30, seen=judge.rules)
 
 
 def test_the_log_has_one_line_of_json_for_a_piece_of_news(world: World) -> None:
