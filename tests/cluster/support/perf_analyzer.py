@@ -6,8 +6,10 @@ Such a load is honest: a client that waits for its answers sends less when a ser
 import json
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ _PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT}
 _HEADERS = {"http": ("-H", "Connection:close"), "grpc": ()}
 """gRPC refuses such a header."""
 _THREADS = 2
+_PART_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,6 @@ class OpenLoad:
         """Fail if a request has failed so far."""
         assert self._process.poll() in {None, 0}, (self._folder / "output").read_text()
 
-    def runs(self) -> bool:
-        """Return whether there is more to send, or to be answered."""
-        return self._process.poll() is None
-
     def requests(self, seconds: float) -> list[Request]:
         """Wait for the last answer; return all requests by the time at which they were sent.
 
@@ -117,3 +116,58 @@ class OpenLoad:
         due = sum(len(stage.intervals()) for stage in self.stages)
         assert len(found) == due, f"{len(found)} of {due} requests are in the record"
         return sorted(found, key=lambda each: each.at)
+
+
+@dataclass
+class SteadyLoad:
+    """A rate of requests from `start` to `end`; a context manager that ends what still runs.
+
+    perf_analyzer has to know beforehand how much it sends: one sends for 10 s, then the next one.
+    """
+
+    host: str
+    model: str
+    protocol: str
+    rate: float
+    value: float
+    """What is sent."""
+    _parts: list[OpenLoad] = field(default_factory=list)
+    _running: ExitStack = field(default_factory=ExitStack)
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread = field(init=False)
+
+    def __enter__(self) -> "SteadyLoad":
+        self._thread = threading.Thread(target=self._start_parts, daemon=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._running.close()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Start no more; what is under way may go on for 10 s."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def check(self) -> None:
+        """Fail if a request has failed so far."""
+        for part in tuple(self._parts):
+            part.check()
+
+    def requests(self, seconds: float) -> list[Request]:
+        """End it, and return what :meth:`OpenLoad.requests` does, of all parts."""
+        self.end()
+        found = [each for part in self._parts for each in part.requests(seconds)]
+        return sorted(found, key=lambda each: each.at)
+
+    def _start_parts(self) -> None:
+        while not self._ended.is_set():
+            stage = Stage(_PART_SECONDS, self.rate)
+            part = OpenLoad(self.host, self.model, self.protocol, (stage,), self.value)
+            self._parts.append(self._running.enter_context(part))
+            # By the clock: it ends a second after its last request, and later where answers wait.
+            self._ended.wait(_PART_SECONDS)
