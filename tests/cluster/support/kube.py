@@ -35,6 +35,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
     "Pod": ("v1", "pods"),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "ResourceQuota": ("v1", "resourcequotas"),
     "Secret": ("v1", "secrets"),
     "Service": ("v1", "services"),
     "TritonModel": (_OURS, "tritonmodels"),
