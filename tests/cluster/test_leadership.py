@@ -9,10 +9,11 @@ import pytest
 
 from tests.cluster.support.audit import AuditLog
 from tests.cluster.support.installation import NAMESPACE, Installation
+from tests.cluster.support.kube import Kube
 from tests.cluster.support.load import Load
 from tests.cluster.support.manifests import PYTHON, adds, model, server, sleeps, slow, version
 from tests.cluster.support.waiting import holds_for, wait_for
-from tests.cluster.support.world import World
+from tests.cluster.support.world import World, names
 
 pytestmark = [
     pytest.mark.cluster,
@@ -76,7 +77,7 @@ def versions(world: World) -> dict[str, str]:
     } | {f"Pod {body['metadata']['name']}": body["metadata"]["uid"] for body in world.all("Pod")}
 
 
-def wait_quiet(log: AuditLog) -> None:
+def wait_quiet(kube: Kube, log: AuditLog) -> None:
     def quiet() -> bool:
         before = len(log.writes())
         try:
@@ -85,7 +86,14 @@ def wait_quiet(log: AuditLog) -> None:
             return False
         return True
 
+    # In one that is on its way out the operator goes on trying for as long as there are servers.
+    wait_for("no namespace leaves", lambda: not leaving(kube), 120, seen=lambda: leaving(kube))
     wait_for("the world is settled", quiet, 120)
+
+
+def leaving(kube: Kube) -> list[str]:
+    bodies = kube.all("Namespace", "")
+    return names(each for each in bodies if "deletionTimestamp" in each["metadata"])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +102,7 @@ def wait_quiet(log: AuditLog) -> None:
 def test_a_settled_world_is_not_touched_by_a_new_leader(
     world: World, operator: Installation, how: str, figure: Callable[[str], None]
 ) -> None:
-    wait_quiet(AuditLog())
+    wait_quiet(world.kube, AuditLog())
     log, before, lease = AuditLog(), versions(world), operator.lease()
     leader = operator.leader()
 
