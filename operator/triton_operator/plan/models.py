@@ -112,12 +112,13 @@ class ModelPlan:
     @property
     def expected_versions(self) -> tuple[int, ...]:
         """The versions that the version policy makes Triton serve; empty when not known."""
-        if self.config is None or not isinstance(self.verdict, Accepted):
+        config = self.config
+        if config is None or not isinstance(self.verdict, Accepted):
             return ()
-        if is_ensemble(self.config) and not self.verdict.model.spec.versions:
-            return (1,)
         present = sorted(version.version for version in self.verdict.model.spec.versions)
-        policy = self.config.version_policy
+        if is_ensemble(config) and not present:
+            return (1,)
+        policy = config.version_policy
         match policy.WhichOneof("policy_choice"):
             case "all":
                 return tuple(present)

@@ -9,6 +9,7 @@ serving, but ``GET /v2/models/<m>/config`` shows the config that is really loade
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf import json_format, text_format
@@ -71,7 +72,13 @@ def parse_text(text: str) -> pb.ModelConfig:
 
 def render(proto: pb.ModelConfig) -> str:
     """Return the text of a ``config.pbtxt``; equal messages give equal texts."""
-    text: str = text_format.MessageToString(proto, as_utf8=True)
+    return _render(proto.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=4096)
+def _render(message: bytes) -> str:
+    """Return the text of a message: every pass asks for all models, and few have changed."""
+    text: str = text_format.MessageToString(pb.ModelConfig.FromString(message), as_utf8=True)
     return text
 
 

@@ -745,9 +745,12 @@ class Operator:
         return failures
 
     async def _idle(self) -> None:
-        """Let what goes on beside the passes go on for a while."""
-        for _ in range(20):
+        """Let what goes on beside the passes go on for a while, and what its end calls."""
+        for _ in range(19):
+            if len(asyncio.all_tasks()) == 1:
+                break
             await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     async def settle(self, *, steps: int = 40, restarting: bool = False) -> None:
         """Go on until neither the operator nor the cluster changes anything any more."""
