@@ -3,6 +3,8 @@
 #   make test    all checks and tests, on a real cluster
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# pytest keeps the tests as it has rewritten them: to do so anew takes each of its processes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 include tests/cluster/cluster.mk
 
@@ -38,10 +40,10 @@ test: check cluster-up servers ## Run all checks and tests, unit to cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
-test-unit: venv servers ## Run the unit tests (about a minute on two cores)
+test-unit: venv servers ## Run the unit tests (a good minute on two cores)
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/unit --quiet --numprocesses=auto --dist=worksteal
 
-test-wire: venv servers ## Run the tests against local servers (about a minute, too)
+test-wire: venv servers ## Run the tests against local servers
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/wire --quiet --numprocesses=auto --dist=worksteal
 
 test-cluster: venv cluster-up servers ## Run the tests that need a cluster
