@@ -29,7 +29,7 @@ pytestmark = pytest.mark.cluster
 
 SERVER = "rolling"
 SELECTOR = f"triton-operator.io/server={SERVER},app.kubernetes.io/component=server"
-DRAIN_SECONDS = 3
+DRAIN_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
