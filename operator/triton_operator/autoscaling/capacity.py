@@ -14,7 +14,7 @@ HIGHEST_LOAD = 0.95
 
 @dataclass(frozen=True, slots=True)
 class ServiceTime:
-    """``s(b) = fixed + each·b``: seconds that an execution of b requests takes."""
+    """``s(b) = fixed + each·b``: seconds that an execution of b inferences takes."""
 
     fixed: float
     each: float
@@ -62,13 +62,19 @@ def fit_batches(batches: Sequence[Batches]) -> ServiceTime | None:
 
 
 def assess_capacity(
-    service: float, fit: ServiceTime | None, largest_seen: int, shape: ModelShape, target: float
+    service: float,
+    fit: ServiceTime | None,
+    largest_seen: int,
+    shape: ModelShape,
+    target: float,
+    *,
+    inferences: float = 1.0,
 ) -> Capacity:
     """Return what a pod can carry if the wait is to stay under ``target`` seconds.
 
-    ``service`` is the measured busy time per request. With batching, the pod is credited with the
-    batches that it would form under load: no larger than its config allows, than twice the largest
-    seen, and than fits twice into the target.
+    ``service`` is the measured busy time per request, which has so many ``inferences`` executed.
+    With batching, the pod is credited with the batches that it would form under load: no larger
+    than its config allows, than twice the largest seen, and than fits twice into the target.
     """
     batch = 1
     per_request = service
@@ -76,7 +82,7 @@ def assess_capacity(
         # By halves: both numbers come from pods, and a walk over all sizes might never end.
         sizes = range(2, min(shape.max_batch, 2 * largest_seen) + 1)
         batch += bisect_right(sizes, target / 2, key=fit.of)
-        per_request = min(service, fit.of(batch) / batch)
+        per_request = min(service, inferences * fit.of(batch) / batch)
     behind = fit.of(batch) if fit is not None and batch > 1 else 0.0
     interval = per_request / shape.instances
     floor = SERVICE_TIMES_IN_TARGET * interval

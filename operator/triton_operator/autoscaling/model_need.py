@@ -53,8 +53,10 @@ class ModelMemory:
     ordered: Trail[float] = NO_TRAIL
     """Pods that were asked for, for as long as a pod takes to start."""
     busy: float = 0.0
-    executed: float = 0.0
-    """Busy seconds and executed requests, both fading; their ratio is the service time."""
+    finished: float = 0.0
+    """Busy seconds and finished requests, both fading; their ratio is the service time."""
+    inferences: float = 0.0
+    """What these requests had executed, fading like them."""
     batches: tuple[Batches, ...] = ()
     waited: float = 0.0
     expected: float = 0.0
@@ -64,7 +66,7 @@ class ModelMemory:
     @property
     def service(self) -> float | None:
         """Busy seconds of an instance per request; None before the first was executed."""
-        return self.busy / self.executed if self.executed > 0 and self.busy > 0 else None
+        return self.busy / self.finished if self.finished > 0 and self.busy > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,14 @@ def assess_need(
         # One more than those that do not get on; how many more, only finished requests tell.
         return ModelNeed(model, signals, None, surge=1 + stuck, stuck=stuck), memory
     largest = max((each.size for each in memory.batches if each.executions >= 1), default=1)
-    capacity = assess_capacity(service, fit_batches(memory.batches), largest, shape, around.target)
+    capacity = assess_capacity(
+        service,
+        fit_batches(memory.batches),
+        largest,
+        shape,
+        around.target,
+        inferences=memory.inferences / memory.finished,
+    )
     load = pace * capacity.service
     now = max(load, _surely(signals) * missing * capacity.service)
     waiting = signals.pending * capacity.service
@@ -198,8 +207,8 @@ def assess_need(
 def _remember(memory: ModelMemory, signals: Signals, at: float) -> ModelMemory:
     fade = exp(-signals.seconds / SERVICE_SECONDS)
     slow = exp(-signals.seconds / (5 * SERVICE_SECONDS))
-    executed = memory.executed * fade + signals.executed
-    keeps = executed >= 1 or signals.executed > 0
+    finished = memory.finished * fade + signals.finished
+    keeps = finished >= 1 or signals.finished > 0
     merged = {each.size: [each.executions * slow, each.busy_ns * slow] for each in memory.batches}
     for each in signals.batches:
         entry = merged.setdefault(each.size, [0.0, 0.0])
@@ -211,10 +220,11 @@ def _remember(memory: ModelMemory, signals: Signals, at: float) -> ModelMemory:
     return replace(
         memory,
         arrivals=memory.arrivals.grow(at, signals.arrivals, ARRIVAL_SECONDS - signals.seconds / 2),
-        # What was learned does not fade away while nothing is executed.
+        # What was learned does not fade away while nothing is finished.
         busy=memory.busy * fade + signals.busy if keeps else memory.busy,
-        executed=executed if keeps else memory.executed,
-        batches=tuple(kept) if signals.executed > 0 else memory.batches,
+        finished=finished if keeps else memory.finished,
+        inferences=memory.inferences * fade + signals.inferences if keeps else memory.inferences,
+        batches=tuple(kept) if signals.inferences > 0 else memory.batches,
         stuck_since={uid: memory.stuck_since.get(uid, at) for uid in signals.stuck},
     )
 

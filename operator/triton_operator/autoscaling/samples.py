@@ -67,5 +67,6 @@ class ModelShape:
     """What the effective config of a model says about its capacity on one pod."""
 
     instances: int = 1
+    """0 of an ensemble, which runs nothing itself."""
     max_batch: int = 1
     """Largest batch that Triton forms by itself; 1 without dynamic batching."""

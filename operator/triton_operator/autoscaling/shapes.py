@@ -25,10 +25,12 @@ Shapes = Mapping[ShapeKey, ModelShape]
 def parse_shape(config: Mapping[str, Any]) -> ModelShape:
     """Return the shape in an answer of ``/v2/models/M/config``, where Triton has filled in all.
 
-    An ensemble has no instances of its own and counts as one. Raises ``ValueError`` where the
-    answer is not Triton's.
+    An ensemble has no instances: what it takes are those of its members. Raises ``ValueError``
+    where the answer is not Triton's.
     """
     try:
+        if config.get("platform") == "ensemble":
+            return ModelShape(instances=0)
         instances = sum(_instances(group) for group in config.get("instance_group", ()))
         batch = int(config.get("max_batch_size", 0))
         batches = any(config.get(batcher) is not None for batcher in _BATCHERS)

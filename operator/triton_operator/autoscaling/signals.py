@@ -29,8 +29,8 @@ class Signals:
     """Successful requests, a number."""
     waited: float = 0.0
     """Time that the finished requests waited, in total."""
-    executed: float = 0.0
-    """Requests that were executed (not answered by a cache), a number."""
+    inferences: float = 0.0
+    """What was executed, a number: a request may bring several, and none if a cache answers it."""
     busy: float = 0.0
     """Time that instances were busy, in total."""
     utilization: float = 0.0
@@ -51,8 +51,8 @@ class Signals:
 
     @property
     def service(self) -> float | None:
-        """s: busy time of one instance that one request took."""
-        return self.busy / self.executed if self.executed > 0 and self.busy > 0 else None
+        """s: busy time of one instance that one request took, those from a cache among them."""
+        return self.busy / self.finished if self.finished > 0 and self.busy > 0 else None
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class _Pod:
     """0 where there is no earlier sample: then only ``pending`` is known."""
     success: float = 0.0
     failed: float = 0.0
-    executed: float = 0.0
+    inferences: float = 0.0
     executions: float = 0.0
     compute_us: float = 0.0
     queue_us: float = 0.0
@@ -80,7 +80,7 @@ def measure(
     now: Iterable[PodSample],
     shapes: Mapping[str, ModelShape],
 ) -> dict[str, Signals]:
-    """Return what happened since ``before``, for each model that a pod reports.
+    """Return what happened since ``before``, for each model with instances that a pod reports.
 
     A pod without an earlier sample only adds to ``pending``: its counters' age is not known.
     """
@@ -104,6 +104,7 @@ def measure(
     return {
         model: _combine(each, shapes.get(model, ModelShape()).instances)
         for model, each in pods.items()
+        if model not in shapes or shapes[model].instances
     }
 
 
@@ -124,7 +125,7 @@ def _add(pod: _Pod, now: Counters, old: Counters | None) -> None:
         compute_us = _increase(now.compute_us, earlier.compute_us)
         queue_us = _increase(now.queue_us, earlier.queue_us)
     pod.success += success
-    pod.executed += inferences if inferences < success else success
+    pod.inferences += inferences
     pod.executions += executions
     pod.compute_us += compute_us
     pod.queue_us += queue_us
@@ -162,14 +163,15 @@ def _batches(sample: PodSample, old: PodSample | None, model: str) -> tuple[Batc
 
 
 def _find_busy(pod: _Pod) -> None:
-    """Set how long instances were busy and with how many requests: as exactly as is told."""
-    executed = sum(each.size * each.executions for each in pod.batches)
-    if executed > 0:
-        pod.executed = executed
+    """Set how long instances were busy and with how many inferences: as exactly as is told."""
+    inferences = sum(each.size * each.executions for each in pod.batches)
+    if inferences > 0:
+        pod.inferences = inferences
         pod.busy = sum(each.busy_ns for each in pod.batches) / 1e9
     else:
-        # The counter adds a batch's time for each of its requests.
-        share = min(1.0, pod.executions / pod.executed) if pod.executed > 0 else 0.0
+        # The counter adds a batch's time for each of its requests; a cache's are not among them.
+        requests = min(pod.inferences, pod.success)
+        share = min(1.0, pod.executions / requests) if requests > 0 else 0.0
         pod.busy = pod.compute_us / 1e6 * share
 
 
@@ -191,7 +193,7 @@ def _combine(pods: Sequence[_Pod], instances: int) -> Signals:
         pending=sum(pod.pending for pod in pods),
         finished=sum(pod.success for pod in known),
         waited=sum(pod.queue_us for pod in known) / 1e6,
-        executed=sum(pod.executed for pod in known),
+        inferences=sum(pod.inferences for pod in known),
         busy=sum(pod.busy for pod in known),
         utilization=min(1.0, busy_instances / instances / len(known)) if known else 0.0,
         fullest=max(pod.pending for pod in pods) / instances,

@@ -27,13 +27,14 @@ def counters(
     compute_us: float | None = None,
     pending: float = 0,
     executions: float | None = None,
+    inferences: float | None = None,
     **failures: float,
 ) -> Counters:
     """One request per execution of 100 ms, unless the test says otherwise."""
     return Counters(
         success=success,
         failures=failures,
-        inferences=success,
+        inferences=success if inferences is None else inferences,
         executions=success if executions is None else executions,
         compute_us=1e5 * success if compute_us is None else compute_us,
         queue_us=queue_us,

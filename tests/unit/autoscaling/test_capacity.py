@@ -81,6 +81,18 @@ def test_a_pod_is_credited_with_the_batches_that_it_would_form() -> None:
     assert capacity.target == pytest.approx(0.5 - 0.028)
 
 
+@pytest.mark.parametrize("inferences", [0.2, 8.0])
+def test_batches_are_of_inferences_and_the_load_is_of_requests(inferences: float) -> None:
+    fit = fit_batches(executions(0.020, 0.001, 1, 2, 4))
+    shape = ModelShape(max_batch=8)
+
+    one = assess_capacity(0.021, fit, 4, shape, 0.5)
+    many = assess_capacity(0.021 * inferences, fit, 4, shape, 0.5, inferences=inferences)
+
+    assert many.service == pytest.approx(one.service * inferences)
+    assert many.behind == one.behind
+
+
 @pytest.mark.parametrize(
     ("largest_seen", "max_batch", "target", "batch"),
     [(4, 64, 0.5, 8), (64, 16, 0.5, 16), (64, 64, 0.056, 8), (4, 1, 0.5, 1)],

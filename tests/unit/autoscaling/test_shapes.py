@@ -17,7 +17,7 @@ RECORDED = Path(__file__).parents[1] / "adapters" / "recorded"
     [
         ("batched", ModelShape(instances=2, max_batch=8)),
         ("plain", ModelShape(instances=1, max_batch=1)),
-        ("both", ModelShape(instances=1, max_batch=1)),  # an ensemble of batched
+        ("both", ModelShape(instances=0)),  # an ensemble of batched
     ],
 )
 def test_a_recorded_config(model: str, shape: ModelShape) -> None:

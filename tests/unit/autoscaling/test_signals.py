@@ -156,6 +156,39 @@ def test_a_batch_of_eight_is_not_eight_times_the_load() -> None:
         assert found.utilization == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(
+    ("inferences", "executions", "size", "service"),
+    [(800, 100, 8, 0.020), (20, 20, 1, 0.004)],
+    ids=["each brings a batch of 8", "a cache answers 80 of 100"],
+)
+def test_the_load_is_that_of_requests_whatever_they_bring_or_a_cache_spares(
+    inferences: float, executions: float, size: int, service: float
+) -> None:
+    """100 requests in 5 s; an execution takes 20 ms."""
+    one = counters(
+        100, compute_us=executions * 20_000, executions=executions, inferences=inferences
+    )
+    stats = {"m": (Batches(size, executions, executions * 20e6),)}
+    start = [sample({"m": counters(0)})]
+
+    exact = between(start, [sample({"m": one}, at=5, batches=stats)])["m"]
+    rough = between(start, [sample({"m": one}, at=5)])["m"]
+
+    for found in (exact, rough):
+        assert found.arrivals == pytest.approx(20.0)
+        assert found.service == pytest.approx(service)
+        assert found.utilization == pytest.approx(found.arrivals * service)
+        assert found.inferences == inferences
+
+
+def test_an_ensemble_has_no_load_of_its_own() -> None:
+    shapes = {"steps": ModelShape(instances=0), "step": ModelShape(instances=2)}
+    before = sample({"steps": counters(0), "step": counters(0)})
+    now = sample({"steps": counters(10), "step": counters(10)}, at=5)
+
+    assert measure({before.uid: before}, [now], shapes).keys() == {"step"}
+
+
 def test_the_fullest_pod_tells_what_the_next_request_waits_for() -> None:
     pods = [sample({"m": counters(pending=n)}, uid=str(n), at=5) for n in (1, 8, 2)]
 
