@@ -182,17 +182,16 @@ def _assess(
     needs: list[ModelNeed] = []
     models = {model: each for model, each in memory.models.items() if model in seen.shapes}
     for model, signals in measure(memory.samples, seen.samples, seen.shapes).items():
-        if signals.seconds <= 0:
-            continue  # first seen: there is nothing to compare with
+        shape = seen.shapes.get(model, ModelShape())
+        if signals.seconds <= 0 or not shape.instances:
+            continue  # first seen: there is nothing to compare with; or an ensemble
         before = memory.models.get(model)
         if before is None:
             down = spec.scale_down
             before = ModelMemory(
                 begin_rehearsal(down.stabilization_window_seconds, down.longest_window_seconds)
             )
-        need, models[model] = assess_need(
-            model, signals, seen.shapes.get(model, ModelShape()), before, around
-        )
+        need, models[model] = assess_need(model, signals, shape, before, around)
         needs.append(need)
     needs.sort(key=lambda each: (-each.pods, each.model))
     return needs, models

@@ -80,7 +80,7 @@ def measure(
     now: Iterable[PodSample],
     shapes: Mapping[str, ModelShape],
 ) -> dict[str, Signals]:
-    """Return what happened since ``before``, for each model with instances that a pod reports.
+    """Return what happened since ``before``, for each model that a pod reports.
 
     A pod without an earlier sample only adds to ``pending``: its counters' age is not known.
     """
@@ -102,9 +102,8 @@ def measure(
                 _find_busy(pod)
             pods.setdefault(model, []).append(pod)
     return {
-        model: _combine(each, shapes.get(model, ModelShape()).instances)
+        model: _combine(each, max(1, shapes.get(model, ModelShape()).instances))
         for model, each in pods.items()
-        if model not in shapes or shapes[model].instances
     }
 
 

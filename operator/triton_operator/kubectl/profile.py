@@ -6,11 +6,10 @@ import sys
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from rich.console import Console
-
 from triton_operator.adapters.api_client import KINDS
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl.connection import Connection
+from triton_operator.kubectl.console import open_console
 from triton_operator.kubectl.errors import PluginError
 from triton_operator.kubectl.fleet import read_fleet, serving
 from triton_operator.kubectl.measurements import build_measurements
@@ -101,7 +100,7 @@ async def profile_model(connection: Connection, name: str, wanted: Measurement) 
         await _delete(connection, job)
     if measured:
         try:
-            Console(highlight=False).print(build_measurements(measured), soft_wrap=True)
+            open_console().print(build_measurements(measured))
         except (ValueError, TypeError) as error:
             raise PluginError(f"what perf_analyzer measured cannot be read: {error}") from error
     if failure or not measured:

@@ -12,6 +12,7 @@ from rich.console import Console
 from triton_operator.adapters.pod_http import AnswerError
 from triton_operator.desired.service import HTTP_PORT
 from triton_operator.kubectl.connection import Connection
+from triton_operator.kubectl.console import open_console
 from triton_operator.kubectl.fleet import Fleet, read_fleet
 from triton_operator.kubectl.top import ProxiedPods
 from triton_operator.kubectl.tree import build_tree
@@ -60,9 +61,9 @@ def _document(views: tuple[ServerView, ...]) -> dict[str, object]:
 
 
 def _print(views: tuple[ServerView, ...], where: str) -> None:
-    console = Console(highlight=False)
+    console = open_console()
     for view in views:
-        console.print(build_tree(view, now=datetime.now(UTC)), soft_wrap=not console.is_terminal)
+        console.print(build_tree(view, now=datetime.now(UTC)))
     if not views:
         Console(stderr=True).print(f"no TritonModels and no TritonServers in {where}")
 

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
 from triton_operator.autoscaling.signals import measure
 from triton_operator.errors import ClusterError
 from triton_operator.kubectl.connection import Connection, proxy_path
+from triton_operator.kubectl.console import open_console
 from triton_operator.kubectl.fleet import Fleet, read_fleet
 from triton_operator.kubectl.table import Load, build_rows, build_table, rows_from_status
 from triton_operator.observed import READY, Pod, ServedModel, ServedVersion
@@ -59,9 +59,9 @@ async def show_top(
         if not from_status:
             await asyncio.sleep(interval)  # rates are between two looks
             table = await look()
-        Console(highlight=False).print(table, soft_wrap=True)
+        open_console().print(table)
         return
-    with Live(table, console=Console(highlight=False), auto_refresh=False) as live:
+    with Live(table, console=open_console(), auto_refresh=False) as live:
         while True:
             await asyncio.sleep(interval)
             live.update(await look(), refresh=True)

@@ -331,6 +331,20 @@ def _explained(decision: Decision) -> bool:
     return bool(decision.reason) and (decision.desired >= decision.need or bool(decision.limit))
 
 
+def test_an_ensemble_needs_no_pods_beside_those_of_its_members() -> None:
+    """Both are busy for 100 ms a request, but the ensemble on the instances of its member."""
+    memory, pool = Memory(), Pool(desired=2, ready=2)
+    shapes = {"steps": ModelShape(instances=0), "step": ModelShape(instances=4)}
+    for tick in range(1, 6):
+        at = 5.0 * tick
+        done = counters(success=20 * at)
+        pod = sample({"steps": done, "step": done}, at=at)
+        decision, memory = decide(spec(), Observed(at, pool, [pod], shapes), memory)
+
+    assert [each.model for each in decision.needs] == ["step"]
+    assert decision.needs[0].load == pytest.approx(2 * 20 * 0.1 / 4)  # one of two pods answered
+
+
 def test_ever_new_sizes_of_batches_do_not_fill_the_memory() -> None:
     """A pod may tell of any."""
     memory, pool = Memory(), Pool(desired=1, ready=1)

@@ -181,14 +181,6 @@ def test_the_load_is_that_of_requests_whatever_they_bring_or_a_cache_spares(
         assert found.inferences == inferences
 
 
-def test_an_ensemble_has_no_load_of_its_own() -> None:
-    shapes = {"steps": ModelShape(instances=0), "step": ModelShape(instances=2)}
-    before = sample({"steps": counters(0), "step": counters(0)})
-    now = sample({"steps": counters(10), "step": counters(10)}, at=5)
-
-    assert measure({before.uid: before}, [now], shapes).keys() == {"step"}
-
-
 def test_the_fullest_pod_tells_what_the_next_request_waits_for() -> None:
     pods = [sample({"m": counters(pending=n)}, uid=str(n), at=5) for n in (1, 8, 2)]
 
