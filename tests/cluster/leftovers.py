@@ -9,6 +9,7 @@ state folder.
 import contextlib
 import os
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _DEBIAN_PROGRAMS = ("etcd", "containerd")
 _USERS_PROGRAMS = ("kubectl", "helm")
 _SHIM_SOCKETS = Path("/run/containerd/s")
+_DEVICE_SOCKET = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 _LOG_LINKS = Path("/var/log/containers")
 
 
@@ -61,9 +63,21 @@ def remove_shim_sockets(folders: settings.Folders) -> None:
     """Remove the sockets of our shims, which lie outside the state folder; it says where."""
     tasks = folders.state / "containerd" / "state" / "io.containerd.runtime.v2.task"
     for address in tasks.glob("*/*/address"):
-        socket = Path(address.read_text().strip().removeprefix("unix://"))
-        socket.unlink(missing_ok=True)
-    for folder in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent):
+        Path(address.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
+    _remove_empty(_SHIM_SOCKETS, _SHIM_SOCKETS.parent)
+
+
+def remove_device_socket(path: Path = _DEVICE_SOCKET) -> None:
+    """Remove what a kubelet listens on for device plugins, wherever its root is; if none does."""
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        return
+    path.unlink(missing_ok=True)
+    _remove_empty(path.parent, path.parent.parent)
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
 

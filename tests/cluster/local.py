@@ -87,6 +87,7 @@ def down(folders: settings.Folders) -> None:
     leftovers.end_programs(folders)
     leftovers.end_containers(folders)
     leftovers.remove_shim_sockets(folders)
+    leftovers.remove_device_socket()
     leftovers.unmount_all(state)
     network.remove_network(state)
     leftovers.remove_state(state)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import socket
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -77,3 +78,19 @@ def test_only_index_settings_of_the_host_reach_a_build():
     listed = "global.cert='/host/ca'\nglobal.index-url='http://index.test/simple'\n"
     text = images.pip_configuration(listed, "/run/secrets/ca")
     assert text == "[global]\ncert = /run/secrets/ca\nindex-url = http://index.test/simple\n"
+
+
+def test_the_socket_for_device_plugins_goes_with_the_last_kubelet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("kubelet/device-plugins/kubelet.sock")  # an address has to be short
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as kubelet:
+        kubelet.bind(str(path))
+        kubelet.listen()
+        leftovers.remove_device_socket(path)
+        assert path.exists(), "somebody else's"
+
+    leftovers.remove_device_socket(path)
+    assert not path.parent.parent.exists()
