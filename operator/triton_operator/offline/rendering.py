@@ -6,7 +6,8 @@ cluster can give is a placeholder: uids, and the key of the model-control API.
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from triton_operator.api.server import TritonServer
@@ -22,24 +23,21 @@ from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.desired.placement import with_pull_secrets
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
-from triton_operator.observed import ServerRecord, Workload
+from triton_operator.observed import ServerRecord, ServerWorld, Workload
 from triton_operator.offline.dump import dump
 from triton_operator.offline.scope import Group, Scope
-from triton_operator.plan.acceptance import Accepted, judge_models
+from triton_operator.plan.acceptance import Accepted
 from triton_operator.plan.claim import access_modes, needs_one_node
-from triton_operator.plan.models import (
-    ModelPlan,
-    build_manifest,
-    find_probe_model,
-    plan_models,
-)
+from triton_operator.plan.content import Content, plan_content
+from triton_operator.plan.models import find_probe_model
 from triton_operator.plan.replicas import plan_replicas
-from triton_operator.plan.rollouts import choose_repository, needed_repositories
-from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.settings import Settings
 
 PLACEHOLDER_KEY: Final = "placeholder"
 """Stands for the random key that the operator makes once for each server."""
+
+_NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
+"""A server for which no Job has run yet waits for nothing, so the time makes no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +98,21 @@ def render_scope(scope: Scope, settings: Settings) -> tuple[RenderedServer, ...]
 def _render(
     group: Group, record: ServerRecord, server: TritonServer, settings: Settings
 ) -> RenderedServer:
-    name = record.meta.name
-    immutable = server.spec.model_updates == "Rollout"
-    verdicts = judge_models(
-        server, (m.record for m in group.models), backends=settings.allowed_backends
+    content = plan_content(
+        ServerWorld(record, models=tuple(model.record for model in group.models)),
+        record,
+        server,
+        Workload(),
+        {},
+        backends=settings.allowed_backends,
+        loading={},
+        now=_NO_TIME,
     )
-    plans = plan_models(verdicts, name, immutable=immutable)
     objects: dict[str, Manifest | None] = {"tritonserver": _owned_server(group, record)}
-    objects |= _build_objects(record, server, plans, settings)
+    objects |= _build_objects(record, server, content, settings)
     return RenderedServer(
         namespace=record.meta.namespace,
-        name=name,
+        name=record.meta.name,
         objects=tuple((file, each) for file, each in objects.items() if each is not None),
         models=tuple(
             RenderedModel(
@@ -119,38 +121,32 @@ def _render(
                 hash=plan.verdict.generation.hash,
                 config=plan.verdict.generation.config,
             )
-            for plan in sorted(plans, key=lambda each: each.folder)
+            for plan in sorted(content.plans, key=lambda each: each.folder)
             if isinstance(plan.verdict, Accepted)
         ),
     )
 
 
 def _build_objects(
-    record: ServerRecord, server: TritonServer, plans: tuple[ModelPlan, ...], settings: Settings
+    record: ServerRecord, server: TritonServer, content: Content, settings: Settings
 ) -> dict[str, Manifest | None]:
     # What a claim of the user's allows, only the cluster knows.
     one_node = needs_one_node(access_modes(server, None))
-    immutable = server.spec.model_updates == "Rollout"
-    manifest = build_manifest(
-        record.meta.name, plans, server.spec.repository.sync, immutable=immutable
-    )
-    repository = choose_repository(manifest, SyncPlan(SyncState.WAITING), Workload(), ())
-    needed = needed_repositories(Workload(), (), repository)
-    manifest = replace(manifest, keep_revisions=needed)
     secret = plan_control_keys(record.meta, Workload(), ()).secret
     children = build_children(
         server,
         default_image=settings.server_image,
         replicas=plan_replicas(server, Workload()),
         control_key=ControlKey(secret, PLACEHOLDER_KEY),
-        probe_model=find_probe_model(record, plans),
+        probe_model=find_probe_model(record, content.plans),
         one_node=one_node,
-        repository=repository,
+        repository=content.repository,
+        startable=content.startable,
         access=settings.server_access,
     )
     job = build_sync_job(
         server,
-        manifest,
+        content.manifest,
         sequence=1,
         attempt=0,
         image=settings.sync_image,
@@ -166,7 +162,7 @@ def _build_objects(
         "networkpolicy": children.network_policy,
         "poddisruptionbudget": children.disruption_budget,
         "deployment": children.deployment,
-        "configmap-manifest": build_manifest_map(server, manifest),
+        "configmap-manifest": build_manifest_map(server, content.manifest),
         "job-sync": job,
     }
 

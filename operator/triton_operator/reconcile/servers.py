@@ -1,29 +1,21 @@
 """One pass over one server: make its children, its claim and its pods match its models."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
-from triton_operator.desired.control_key import plan_control_keys
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.placement import with_pull_secrets
 from triton_operator.errors import InvalidSpecError, OperatorError
-from triton_operator.observed import ServerRecord, ServerWorld, Workload
-from triton_operator.plan.acceptance import judge_leaving, judge_models
+from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld, Workload
 from triton_operator.plan.claim import assess_claim, needs_one_node
-from triton_operator.plan.models import build_manifest, find_probe_model, plan_models
+from triton_operator.plan.content import Content, is_immutable, plan_content
+from triton_operator.plan.models import find_probe_model
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
 from triton_operator.plan.replacement import must_replace_in_place
-from triton_operator.plan.replicas import carries_out, plan_deletion_costs, plan_replicas
-from triton_operator.plan.rollouts import (
-    choose_repository,
-    is_changing_over,
-    needed_repositories,
-    template_repositories,
-)
-from triton_operator.plan.sync import pending_repair, plan_sync
+from triton_operator.plan.replicas import Scaling, carries_out, plan_deletion_costs, plan_replicas
 from triton_operator.ports import Clock, Cluster, Key, ModelServers, Telemetry
 from triton_operator.reconcile.claims import Claims
 from triton_operator.reconcile.control_keys import ControlKeys
@@ -130,93 +122,97 @@ class ServerReconciler:
         now = self._now()
         child = ChildNames(record.meta.name)
         modes = await self._claims.modes(server)
-        judged = judge_models(server, world.models, backends=self._settings.allowed_backends)
-        verdicts = (*judged, *map(judge_leaving, world.leaving))
-        immutable = server.spec.model_updates == "Rollout"
-        if immutable:
+        if is_immutable(server):
             self._loader.cancel(record.key)
         workload = Workload.parse(world.child("Deployment", child.deployment))
         pods = tuple(world.server_pods())
-        changing_over = not immutable and is_changing_over(workload, pods)
-        planned = plan_control_keys(record.meta, workload, pods)
-        new_key = planned.secret != workload.control_key
-        key = await self._keys.provide(record.meta, planned, new=new_key)
-        keys = await self._keys.collect(record.meta, key)
-        served = await self._loader.observe(pods, keys)
-        plans = plan_models(
-            verdicts,
-            record.meta.name,
-            immutable=immutable,
-            changing_over=changing_over,
-            # New pods of a revision may well crash: then the whole revision is taken back.
-            pods={} if immutable else served,
+        ring = await self._keys.provide(record.meta, workload, pods)
+        served = await self._loader.observe(pods, ring.keys)
+        content = plan_content(
+            world,
+            record,
+            server,
+            workload,
+            served,
+            backends=self._settings.allowed_backends,
             loading=self._loader.loading(record.key),
-        )
-        manifest = build_manifest(
-            record.meta.name, plans, server.spec.repository.sync, immutable=immutable
-        )
-        # A server that models share is often applied together with them.
-        gathering = record.owner() is None and not workload.exists
-        sync = plan_sync(
-            manifest.digest(),
-            world.jobs,
-            world.pods,
             now=now,
-            gathering=gathering,
-            repair=pending_repair(record),
         )
-        repository = choose_repository(manifest, sync, workload, pods)
-        templates = template_repositories(workload, repository)
-        manifest = replace(manifest, keep_revisions=needed_repositories(workload, pods, repository))
         # While pods were asked somebody else may have scaled the Deployment, or begun to.
         latest = self._cluster.observe(record.key)
         world = replace(world, autoscalers=latest.autoscalers)
         workload = Workload.parse(latest.child("Deployment", child.deployment))
-        scaling = self._scaler.follow(
-            record, server, served, acting=carries_out(server, world.autoscalers)
-        )
-        replicas = plan_replicas(server, workload, scaling.desired, world.autoscalers)
-        costs = plan_deletion_costs(pods, scaling.idle, workload, replicas)
-        for pod, cost in costs.items():
-            await self._cluster.set_deletion_cost(record.meta.namespace, pod, cost)
+        scaling, replicas = await self._resize(world, record, server, workload, served)
         in_place = must_replace_in_place(server, workload, latest.server_pods(), now=self._now())
         children = build_children(
             server,
             default_image=self._settings.server_image,
             replicas=replicas,
-            control_key=key,
-            probe_model=find_probe_model(record, plans),
+            control_key=ring.current,
+            probe_model=find_probe_model(record, content.plans),
             one_node=needs_one_node(modes),
-            repository=repository,
-            startable=templates,
+            repository=content.repository,
+            startable=content.startable,
             in_place=in_place,
             access=self._settings.server_access,
         )
+        refusals = await self._apply(world, server, children, content)
+        claim, problem = assess_claim(server, modes, refusals)
+        return await self._follow_up(
+            Pass(
+                world=world,
+                record=record,
+                server=server,
+                plans=content.plans,
+                children=children,
+                problem=problem,
+                scaling=scaling,
+                claim=claim,
+                sync=await self._syncer.follow(record.key, content.sync),
+                repository=content.repository,
+                in_place=in_place,
+                keys=ring.keys,
+                key_plan=ring.plan,
+                served=served,
+                refusals={},
+            )
+        )
+
+    async def _resize(
+        self,
+        world: ServerWorld,
+        record: ServerRecord,
+        server: TritonServer,
+        workload: Workload,
+        served: Mapping[Pod, Served | None],
+    ) -> tuple[Scaling, int]:
+        """Return how many pods there are to be; if fewer, tell Kubernetes which ones to end."""
+        acting = carries_out(server, world.autoscalers)
+        scaling = self._scaler.follow(record, server, served, acting=acting)
+        replicas = plan_replicas(server, workload, scaling.desired, world.autoscalers)
+        costs = plan_deletion_costs(served, scaling.idle, workload, replicas)
+        for pod, cost in costs.items():
+            await self._cluster.set_deletion_cost(record.meta.namespace, pod, cost)
+        return scaling, replicas
+
+    async def _apply(
+        self, world: ServerWorld, server: TritonServer, children: Children, content: Content
+    ) -> tuple[InvalidSpecError | None, ...]:
+        """Make the children, the claim and what is on it; return what the spec does not allow."""
         refusals = await asyncio.gather(
             _refusal(self._claims.provide(server, world.children)),
             *map(_refusal, map(self._cluster.apply, children.manifests())),
-            _refusal(self._syncer.run(server, manifest, sync, world.jobs)),
+            _refusal(self._syncer.run(server, content.manifest, content.sync, world.jobs)),
         )
-        storage, problem = assess_claim(server, modes, refusals)
         await self._drop_unwanted(world, children)
-        this = Pass(
-            world=world,
-            record=record,
-            server=server,
-            plans=plans,
-            children=children,
-            problem=problem,
-            scaling=scaling,
-            claim=storage,
-            sync=await self._syncer.follow(record.key, sync),
-            repository=repository,
-            in_place=in_place,
-            keys=keys,
-            key_plan=planned,
-            served=served,
-            refusals={},
-        )
-        this = await (self._roller.watch(this) if immutable else self._loader.load(this))
+        return tuple(refusals)
+
+    async def _follow_up(self, this: Pass) -> float:
+        """Bring the models into the pods, tell what was found; return when to come back."""
+        if is_immutable(this.server):
+            this = await self._roller.watch(this)
+        else:
+            this = await self._loader.load(this)
         untold = await self._reporter.report(this)
         pause = self._next(this)
         return pause if untold is None else min(pause, untold)
