@@ -7,7 +7,7 @@ Nothing here does I/O or asks the time. One pass over a server goes through thes
 * :mod:`sync` — whether a Job has made that true on the claim;
 * :mod:`content` — these together: what a server is to serve, and from what its new pods start;
 * :mod:`loads` — what to load and unload on which pod;
-* :mod:`model_status`, :mod:`server_status` — what to tell the user, and whether to wait
-  (:mod:`stalled`);
+* :mod:`model_status`, :mod:`server_status` — what to tell the user (:mod:`findings`, of pods
+  :mod:`progress`), and whether to wait (:mod:`stalled`);
 * :mod:`events` — which of it is news.
 """

@@ -4,15 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from triton_operator.api.conditions import (
-    Condition,
-    ConditionType,
-    find_condition,
-    merge_conditions,
-)
+from triton_operator.api.conditions import ConditionType, find_condition
 from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
+from triton_operator.plan.findings import Finding, date_findings
 from triton_operator.plan.loads import serves
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.stalled import is_lasting
@@ -84,16 +80,6 @@ class _Count:
     ready: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """One condition before it is dated."""
-
-    type: ConditionType
-    good: bool
-    reason: str
-    message: str = ""
-
-
 def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonModelStatus:
     """Return the status of a model that its server has taken."""
     before = plan.record.status
@@ -112,15 +98,15 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
     synced = _synced(plan, seen, kept, everywhere=everywhere)
-    findings: tuple[_Finding, ...] = (
+    findings: tuple[Finding, ...] = (
         _accepted(plan, kept),
         synced,
         _loaded(plan, seen, _Count(len(serving), kept, len(current)), failure, done=up_to_date),
     )
-    missing = next((f for f in findings if not f.good), None)
+    missing = next((f for f in findings if not f.holds), None)
     if missing is None:
         count = f"{len(serving)} of {len(current)} ready pods serve it"
-        findings = (*findings, _Finding(ConditionType.READY, True, "Serving", count))
+        findings = (*findings, Finding(ConditionType.READY, True, "Serving", count))
     else:
         # Who has a server of its own is the only one who can mend it.
         alone = seen.given_up and plan.record.owns_server and not current
@@ -129,7 +115,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     moving = before.server not in ("", seen.server) and not up_to_date
     status = TritonModelStatus(
         observed_generation=plan.record.meta.generation,
-        conditions=_date(plan.record, findings, now),
+        conditions=date_findings(plan.record, findings, now=now),
         model_name=plan.folder,
         server=seen.server,
         config_hash=good or "",
@@ -140,9 +126,9 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         urls=_urls(plan.folder, seen),
         transition=_transition(plan, failure, up_to_date=up_to_date and not _lags(plan, seen)),
         last_failure=failure
-        or (None if synced.good else _sync_failure(plan, seen, now))
+        or (None if synced.holds else _sync_failure(plan, seen, now))
         or before.last_failure,
-        sync=None if synced.good else find_progress(plan, seen.sync),
+        sync=None if synced.holds else find_progress(plan, seen.sync),
         artifacts=find_artifacts(plan, seen.sync),
     )
     return _keep_old_server(status, before) if moving else status
@@ -165,13 +151,13 @@ def report_unserved(
 ) -> TritonModelStatus:
     """Return the status of a model that no server has taken; what it served before is kept."""
     findings = (
-        _Finding(ConditionType.ACCEPTED, False, reason, message),
+        Finding(ConditionType.ACCEPTED, False, reason, message),
         *_unready(reason, message, given_up=reason == SERVER_INVALID and record.owns_server),
     )
     return record.status.model_copy(
         update={
             "observed_generation": record.meta.generation,
-            "conditions": _date(record, findings, now),
+            "conditions": date_findings(record, findings, now=now),
             "transition": "InvalidSpec",
             "loaded": "0/0",
             "loaded_replicas": 0,
@@ -180,38 +166,38 @@ def report_unserved(
     )
 
 
-def _unready(reason: str, message: str, *, given_up: bool) -> tuple[_Finding, ...]:
-    ready = _Finding(ConditionType.READY, False, reason, message)
+def _unready(reason: str, message: str, *, given_up: bool) -> tuple[Finding, ...]:
+    ready = Finding(ConditionType.READY, False, reason, message)
     if given_up or is_lasting(reason):
-        return (ready, _Finding(ConditionType.STALLED, True, reason, message))
+        return (ready, Finding(ConditionType.STALLED, True, reason, message))
     return (ready,)
 
 
-def _accepted(plan: ModelPlan, kept: int) -> _Finding:
+def _accepted(plan: ModelPlan, kept: int) -> Finding:
     if isinstance(plan.verdict, Rejected):
         message = plan.verdict.message
         message += "; what was served before keeps serving" if kept else ""
-        return _Finding(ConditionType.ACCEPTED, False, plan.verdict.reason, message)
-    return _Finding(ConditionType.ACCEPTED, True, "Valid")
+        return Finding(ConditionType.ACCEPTED, False, plan.verdict.reason, message)
+    return Finding(ConditionType.ACCEPTED, True, "Valid")
 
 
-def _synced(plan: ModelPlan, seen: Assessment, kept: int, *, everywhere: bool) -> _Finding:
+def _synced(plan: ModelPlan, seen: Assessment, kept: int, *, everywhere: bool) -> Finding:
     sync = seen.sync
     if everywhere or plan.refusal is not None:
         # What a pod serves, or has tried, must have been on the claim.
-        return _Finding(ConditionType.SYNCED, True, "Synced")
+        return Finding(ConditionType.SYNCED, True, "Synced")
     if problem := find_problem(plan, sync):
         rest = "; what was served before keeps serving" if kept else ""
-        return _Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
+        return Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
     if sync.unsettled is not None and plan.folder not in sync.unsettled:
-        return _Finding(ConditionType.SYNCED, True, "Synced")
+        return Finding(ConditionType.SYNCED, True, "Synced")
     before = find_condition(plan.record.status.conditions, ConditionType.SYNCED)
     if sync.retrying and before is not None and before.status == "False":
         # The same failure is being tried again: not news until it ends.
-        return _Finding(ConditionType.SYNCED, False, before.reason, before.message)
+        return Finding(ConditionType.SYNCED, False, before.reason, before.message)
     message = "its files are being written to the repository"
     detail = f"{message}: {sync.message}" if sync.message else message
-    return _Finding(ConditionType.SYNCED, False, "Syncing", detail)
+    return Finding(ConditionType.SYNCED, False, "Syncing", detail)
 
 
 def _sync_failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:
@@ -227,29 +213,29 @@ def _sync_failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailu
 
 def _loaded(
     plan: ModelPlan, seen: Assessment, pods: _Count, failure: LastFailure | None, *, done: bool
-) -> _Finding:
+) -> Finding:
     serving, current = pods.serving, pods.ready
     failure = None if done else failure
     if failure is not None and plan.good not in (None, plan.wanted):
         message = failure.message
         message += f"; generation {plan.good} keeps serving" if pods.keeping else ""
-        return _Finding(ConditionType.LOADED, False, "BlockedByFailedLoad", message)
+        return Finding(ConditionType.LOADED, False, "BlockedByFailedLoad", message)
     if failure is not None:
         message = f"{serving} of {current} ready pods serve it: {failure.message}"
-        return _Finding(ConditionType.LOADED, False, "LoadFailed", message)
+        return Finding(ConditionType.LOADED, False, "LoadFailed", message)
     if plan.hold is not None:
-        return _Finding(ConditionType.LOADED, False, plan.hold.reason, plan.hold.message)
+        return Finding(ConditionType.LOADED, False, plan.hold.reason, plan.hold.message)
     if not current:
         message = seen.blocked or (
             f"new pods are starting; {seen.older} of an older revision serve on"
             if seen.older
             else "no pod of the server is ready yet"
         )
-        return _Finding(ConditionType.LOADED, False, "NoReadyPods", message)
+        return Finding(ConditionType.LOADED, False, "NoReadyPods", message)
     if serving < current:
         message = f"{serving} of {current} ready pods serve it"
-        return _Finding(ConditionType.LOADED, False, "Loading", message)
-    return _Finding(ConditionType.LOADED, True, "Loaded", f"on {serving} of {current} ready pods")
+        return Finding(ConditionType.LOADED, False, "Loading", message)
+    return Finding(ConditionType.LOADED, True, "Loaded", f"on {serving} of {current} ready pods")
 
 
 def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:
@@ -309,20 +295,3 @@ def _urls(folder: str, seen: Assessment) -> ModelUrls:
     return ModelUrls(
         http=f"http://{host}:{_HTTP_PORT}/v2/models/{folder}", grpc=f"{host}:{_GRPC_PORT}"
     )
-
-
-def _date(
-    record: ModelRecord, findings: tuple[_Finding, ...], now: datetime
-) -> tuple[Condition, ...]:
-    conditions = (
-        Condition(
-            type=finding.type,
-            status="True" if finding.good else "False",
-            reason=finding.reason,
-            message=finding.message,
-            observed_generation=record.meta.generation,
-            last_transition_time=now,
-        )
-        for finding in findings
-    )
-    return merge_conditions(record.status.conditions, conditions, now=now)

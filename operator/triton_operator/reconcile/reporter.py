@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from triton_operator import names
-from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.deployment import template_revision
@@ -20,9 +19,10 @@ from triton_operator.plan.model_status import (
 )
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck
+from triton_operator.plan.progress import assess_progress
 from triton_operator.plan.replacement import await_room
 from triton_operator.plan.replicas import carries_out, explain_rivals
-from triton_operator.plan.server_status import assess_server, assess_server_failure
+from triton_operator.plan.server_status import ServerReport, assess_server, assess_server_failure
 from triton_operator.plan.stalled import is_lasting
 from triton_operator.ports import Clock, Cluster, Key
 from triton_operator.reconcile.state import Pass
@@ -77,22 +77,18 @@ class Reporter:
             pauses.append(await self.write_model(plan.record, assess_model(plan, seen, now=now)))
         if workload.observed or problem:
             # Before its controller has seen the Deployment there is nothing to tell.
-            status = assess_server(
-                this.record,
-                workload,
-                pods,
-                this.plans,
-                revision=revision,
-                in_place=this.in_place,
+            report = ServerReport(
+                replicas=workload.replicas,
+                progress=assess_progress(pods, workload, revision, in_place=this.in_place, now=now),
+                plans=this.plans,
                 problem=problem,
-                limit=this.scaling.limit,
+                scaling=this.scaling,
                 rivals=explain_rivals(this.server, this.world.autoscalers),
-                autoscaling=_autoscaling(this),
                 claim=this.claim,
                 repaired=this.sync.repaired,
                 rotated=this.key_plan.rotated,
-                now=now,
             )
+            status = assess_server(this.record, report, now=now)
             carried_out = carries_out(this.server, this.world.autoscalers)
             await self._write_server(this.record, status, scaled=carried_out)
         return min((pause for pause in pauses if pause is not None), default=None)
@@ -155,10 +151,3 @@ class Reporter:
             told = event.reason in _ANSWERS or (scaled and event.reason == "Scaled")
             if told or event.type == "Warning":
                 await self._cluster.record_event(names.KIND_SERVER, record.meta, event)
-
-
-def _autoscaling(this: Pass) -> AutoscalingStatus | None:
-    """Return what to tell of the autoscaler: the same as before until there is something newer."""
-    if this.server.spec.autoscaling is None:
-        return None
-    return this.scaling.status or this.record.status.autoscaling

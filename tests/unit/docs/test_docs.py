@@ -20,7 +20,7 @@ def reasons() -> set[str]:
         r'reason(?:: ClassVar\[str\])? = "([A-Z][A-Za-z]+)"',
         r'Rejected\(\s*\w+(?:\.\w+)*, "([A-Z][A-Za-z]+)"',
         r'Problem\("([A-Z][A-Za-z]+)"',
-        r'(?:_Finding|judge)\(\s*ConditionType\.\w+,\s*[\w >!=0]+,\s*"([A-Z][A-Za-z]+)"',
+        r'Finding\(\s*ConditionType\.\w+,\s*[\w. >!=0]+,\s*"([A-Z][A-Za-z]+)"',
         r'_report\(\s*record, "([A-Z][A-Za-z]+)"',
         r'report_unserved\(\s*\w+, "([A-Z][A-Za-z]+)"',
         r'Event\("\w+", "([A-Z][A-Za-z]+)"',

@@ -11,8 +11,9 @@ from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.observed import Autoscaler, Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimNotEnlargedError, ClaimReport
 from triton_operator.plan.events import find_events
-from triton_operator.plan.replicas import carries_out, explain_rivals, plan_replicas
-from triton_operator.plan.server_status import assess_server, assess_server_failure
+from triton_operator.plan.progress import assess_progress
+from triton_operator.plan.replicas import Scaling, carries_out, explain_rivals, plan_replicas
+from triton_operator.plan.server_status import ServerReport, assess_server, assess_server_failure
 from triton_operator.plan.sync import Repair
 
 
@@ -44,22 +45,19 @@ def assess(
     rotated: str = "",
     in_place: bool = False,
 ) -> TritonServerStatus:
-    return assess_server(
-        record(before),
-        load or workload(max(1, len(pods))),
-        pods,
-        [plan(model("b")), plan(model("a"))],
-        revision="rev",
-        in_place=in_place,
+    load = load or workload(max(1, len(pods)))
+    report = ServerReport(
+        replicas=load.replicas,
+        progress=assess_progress(pods, load, "rev", in_place=in_place, now=later(at)),
+        plans=(plan(model("b")), plan(model("a"))),
         problem=problem,
-        limit=limit,
+        scaling=Scaling(limit=limit),
         rivals=rivals,
-        autoscaling=None,
         claim=claim or ClaimReport(),
         repaired=repaired,
         rotated=rotated,
-        now=later(at),
     )
+    return assess_server(record(before), report, now=later(at))
 
 
 def said(status: TritonServerStatus) -> dict[str, str]:

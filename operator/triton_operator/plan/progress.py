@@ -1,0 +1,71 @@
+"""How far the pods of a server are: how many serve, what goes on, what keeps the others."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from triton_operator.errors import InvalidSpecError
+from triton_operator.observed import Pod, Workload
+from triton_operator.plan.pods import explain_failed_rollout, explain_stuck, is_unschedulable
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the pods of a server are from what they should be."""
+
+    counts: str
+    """How many are ready, in words."""
+    ready: int
+    wanted: int
+    unplaced: int
+    """Pods that find no node."""
+    complete: bool
+    """All are there, ready and up to date, and no other."""
+    reason: str
+    """Why it is not complete, in one word."""
+    doing: str
+    """What goes on, in words."""
+    stuck: str
+    """What keeps pods from running; empty when nothing does."""
+    overdue: bool
+    """Kubernetes' deadline for the Deployment is over."""
+
+    def stopped_by(self, problem: InvalidSpecError) -> "Progress":
+        """Return the same for pods that cannot become what the spec wants, whatever they do."""
+        return replace(self, complete=False, reason=problem.reason, stuck=str(problem))
+
+
+def assess_progress(
+    pods: Iterable[Pod], workload: Workload, revision: str, *, in_place: bool, now: datetime
+) -> Progress:
+    """Return how far the pods of a server are.
+
+    ``revision`` is that of up-to-date pods; ``in_place`` says that there was no room for a spare
+    one, which ``rollout: Auto`` tried first.
+    """
+    living = [pod for pod in pods if not pod.terminating and not pod.finished]
+    ready = sum(pod.ready for pod in living)
+    outdated = sum(pod.revision != revision for pod in living)
+    unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
+    wanted = workload.desired
+    complete = workload.observed and ready == wanted == len(living) and not outdated
+    counts = f"{ready} of {wanted} pods ready"
+    doing = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
+    if in_place and not complete:
+        doing += "; pods are replaced in place, since no node has room for a spare one"
+    failed = explain_failed_rollout(living, workload, revision, now=now)
+    stuck = failed or explain_stuck(living, workload, now=now)
+    reason = "ReplacingInPlace" if in_place else "PodsStarting"
+    if stuck:
+        reason = "Unschedulable" if unplaced else "RolloutFailed" if failed else "PodsFailing"
+    return Progress(
+        counts=counts,
+        ready=ready,
+        wanted=wanted,
+        unplaced=unplaced,
+        complete=complete,
+        reason=reason,
+        doing=doing,
+        stuck=stuck,
+        overdue=bool(workload.stalled),
+    )
