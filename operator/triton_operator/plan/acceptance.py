@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from triton_operator.api.model import Source, TritonModel
+from triton_operator.api.model import TritonModel
 from triton_operator.api.server import TritonServer
+from triton_operator.api.version import Source
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import ModelRecord
 from triton_operator.plan.ensembles import check_ensemble, is_ensemble, members

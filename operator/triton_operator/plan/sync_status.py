@@ -1,6 +1,7 @@
 """What a model's status tells of its files: why they are not there, how far they are, and what."""
 
-from triton_operator.api.model import MAX_VERSIONS, Artifact, SyncProgress
+from triton_operator.api.model import Artifact, SyncProgress
+from triton_operator.api.version import MAX_VERSIONS
 from triton_operator.plan.acceptance import Accepted
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.sync import SyncPlan, SyncState
