@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from triton_operator import names
-from triton_operator.api.quantity import quantity_bytes
 from triton_operator.api.server import TritonServer
 from triton_operator.desired.claim import claim_name
-from triton_operator.desired.control_key import ENTRY, HEADER, ControlKey
+from triton_operator.desired.container import EXIT_TIMEOUT_SECONDS, build_container
+from triton_operator.desired.control_key import ControlKey
 from triton_operator.desired.metadata import (
     ChildNames,
     Manifest,
@@ -19,40 +18,10 @@ from triton_operator.desired.metadata import (
     fingerprint,
 )
 from triton_operator.desired.placement import build_claim_label, build_placement
-from triton_operator.desired.pod_security import build_container_security, build_pod_security
-from triton_operator.desired.service import GRPC_PORT, HTTP_PORT, METRICS_PORT
-from triton_operator.repository.layout import Layout
+from triton_operator.desired.pod_security import build_pod_security
 from triton_operator.repository.manifest import LINKS
 
-REPOSITORY_MOUNT = "/repository"
-CACHE_DIRECTORY = "/opt/tritonserver/caches"
-EXIT_TIMEOUT_SECONDS = 30
-"""What Triton itself may take to finish requests once it got SIGTERM."""
 _GRACE_MARGIN_SECONDS = 15
-_PROBE_PERIOD_SECONDS = 2
-
-_CLOSED_APIS = "model-repository,logging,trace,shared-memory"
-_EXPLICIT: tuple[str, ...] = (
-    "--model-control-mode=explicit",
-    "--load-model=*",
-    "--exit-on-error=false",
-    # Readiness of the server as a whole; one model's state must not decide for all.
-    "--strict-readiness=false",
-)
-_IMMUTABLE: tuple[str, ...] = (
-    "--model-control-mode=none",
-    # Strict readiness does not see every model that failed: an ensemble that does not fit together
-    # and a config that cannot be read leave the server ready. So it must not come up at all.
-    "--exit-on-error=true",
-    "--strict-readiness=true",
-)
-_START = """\
-trap 'exit 0' TERM
-until [ -d "$0" ]; do sleep 0.2; done
-exec tritonserver "$@"
-"""
-"""Triton ends at once when its repository does not exist. The first sync Job makes the folder
-together with all that is in it, so a pod that starts beside that Job waits for it here."""
 
 
 def build_deployment(
@@ -143,7 +112,7 @@ def _build_template(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
         "securityContext": build_pod_security(custom),
-        "containers": [_build_container(server, image, secret, probe_model, repository)],
+        "containers": [build_container(server, image, secret, probe_model, repository)],
         "volumes": [
             {
                 "name": "repository",
@@ -178,116 +147,3 @@ def _build_template(
         },
         "spec": pod,
     }
-
-
-def _build_container(
-    server: TritonServer, image: str, secret: str, probe_model: str | None, repository: str
-) -> dict[str, Any]:
-    spec, layout = server.spec, Layout(Path(REPOSITORY_MOUNT))
-    if repository == LINKS:
-        folder, mode = layout.server(server.metadata.name), _EXPLICIT
-    else:
-        folder, mode = layout.revision(server.metadata.name, repository), _IMMUTABLE
-    ready = f"/v2/models/{probe_model}/ready" if probe_model else "/v2/health/ready"
-    budget = max(1, -(-spec.startup_timeout_seconds // _PROBE_PERIOD_SECONDS))
-    container: dict[str, Any] = {
-        "name": names.CONTAINER_TRITON,
-        "image": image,
-        # No `command`: the entrypoint of NVIDIA's images prepares CUDA's compatibility libraries.
-        "args": ["/bin/sh", "-c", _START, str(folder), *_build_arguments(server, folder, mode)],
-        "env": _build_environment(server, secret),
-        "ports": [
-            _port("http", HTTP_PORT),
-            _port("grpc", GRPC_PORT),
-            _port("metrics", METRICS_PORT),
-        ],
-        "resources": _build_resources(server),
-        "securityContext": build_container_security(),
-        # The last words of a server that crashes are in the pod's status, for ours to quote.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        # Ports open only after the start-up models are loaded: this probe alone may wait so long.
-        "startupProbe": {
-            **_http_get("/v2/health/live"),
-            "periodSeconds": _PROBE_PERIOD_SECONDS,
-            "failureThreshold": budget,
-        },
-        "livenessProbe": {
-            **_http_get("/v2/health/live"),
-            "periodSeconds": 10,
-            "failureThreshold": 6,
-        },
-        "readinessProbe": {
-            **_http_get(ready),
-            "periodSeconds": _PROBE_PERIOD_SECONDS,
-            "failureThreshold": 3,
-        },
-        "volumeMounts": [
-            {"name": "repository", "mountPath": REPOSITORY_MOUNT, "readOnly": True},
-            {"name": "shared-memory", "mountPath": "/dev/shm"},
-            {"name": "tmp", "mountPath": "/tmp"},
-            *deepcopy(spec.pod_template.volume_mounts),
-        ],
-    }
-    if spec.image_pull_policy:
-        container["imagePullPolicy"] = spec.image_pull_policy
-    if spec.drain_seconds:
-        # The endpoint goes first, SIGTERM comes last: Triton refuses requests once it has it.
-        container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec.drain_seconds}}}
-    return container
-
-
-def _build_environment(server: TritonServer, secret: str) -> list[dict[str, Any]]:
-    key = {"name": secret, "key": ENTRY}
-    variables = [
-        {"name": names.ENV_CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
-        *(each.manifest() for each in server.spec.env if each.name != names.ENV_CONTROL_KEY),
-    ]
-    if all(each["name"] != "HOME" for each in variables):
-        variables.insert(1, {"name": "HOME", "value": "/tmp"})
-    return variables
-
-
-def _build_arguments(server: TritonServer, folder: Path, mode: Iterable[str]) -> list[str]:
-    spec = server.spec
-    key = f"{HEADER}=$({names.ENV_CONTROL_KEY})"
-    arguments = [
-        f"--model-repository={folder}",
-        *mode,
-        f"--http-restricted-api={_CLOSED_APIS}:{key}",
-        f"--grpc-restricted-protocol={_CLOSED_APIS}:{key}",
-        "--allow-sagemaker=false",
-        "--allow-vertex-ai=false",
-        f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
-    ]
-    if spec.drain_seconds:
-        # Every gRPC client has moved on before the drain ends, and new replicas get their share.
-        age = spec.drain_seconds * 1000 * 2 // 3
-        arguments += [
-            f"--grpc-max-connection-age={age}",
-            f"--grpc-max-connection-age-grace={EXIT_TIMEOUT_SECONDS * 1000}",
-        ]
-    if spec.response_cache is not None:
-        arguments += [
-            f"--cache-config=local,size={quantity_bytes(spec.response_cache.size)}",
-            f"--cache-directory={CACHE_DIRECTORY}",
-        ]
-    if spec.log_verbosity:
-        arguments.append(f"--log-verbose={spec.log_verbosity}")
-    return [*arguments, *spec.args]
-
-
-def _build_resources(server: TritonServer) -> dict[str, Any]:
-    spec = server.spec
-    limits = dict(spec.resources.limits)
-    if spec.gpus:
-        limits[spec.gpu_resource_name] = str(spec.gpus)
-    parts = {"requests": dict(spec.resources.requests), "limits": limits}
-    return {name: amounts for name, amounts in parts.items() if amounts}
-
-
-def _port(name: str, number: int) -> dict[str, Any]:
-    return {"name": name, "containerPort": number, "protocol": "TCP"}
-
-
-def _http_get(path: str) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
