@@ -1,32 +1,22 @@
-"""``s3://``, ``gs://`` and ``az://``: object stores, through obstore.
+"""``s3://``, ``gs://`` and ``az://``: object stores, through obstore."""
 
-obstore is imported when the first object is read: a Job that has nothing to download does not wait
-for it.
-"""
-
-import importlib
 import os
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from triton_operator.adapters.bucket import Bucket, load_obstore, validator_of
 from triton_operator.adapters.credentials import Secrets, blot_out
-from triton_operator.adapters.web import CHUNK_BYTES
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.layout import check_name, check_path
 from triton_operator.repository.manifest import SourceRef
 from triton_operator.repository.sources import (
     InvalidSourceError,
-    SourceChangedError,
     SourceFile,
     SourceNotFoundError,
-    SourceRefusedError,
-    SourceUnreachableError,
-    SyncError,
 )
 
 KEYS: Mapping[str, Mapping[str, str]] = {
@@ -58,10 +48,6 @@ _SENT = frozenset(
     {"GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_SECRET"}
 )
 """Credentials that go with a request, or let a token go with it; keys only sign."""
-_STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")
-_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
-_NOT_FOUND, _SERVER_ERROR = 404, 500
-_TRY_LATER = frozenset({408, 429})
 
 
 class StoreSources:
@@ -74,7 +60,7 @@ class StoreSources:
         self._secrets = secrets
         self._ca_bundle = ca_bundle
         self._timeout_seconds = timeout_seconds
-        self._buckets: dict[tuple[str, str, str | None], _Bucket] = {}
+        self._buckets: dict[tuple[str, str, str | None], Bucket] = {}
         self._lock = threading.Lock()
 
     def list_files(self, source: SourceRef) -> tuple[SourceFile, ...]:
@@ -103,7 +89,7 @@ class StoreSources:
         bucket, key = self._open(file.uri, file.secret)
         yield bucket.read(key, file, start, stop)
 
-    def _open(self, uri: str, secret: str | None) -> tuple["_Bucket", str]:
+    def _open(self, uri: str, secret: str | None) -> tuple[Bucket, str]:
         scheme, _, rest = uri.partition("://")
         name, _, key = rest.partition("/")
         with self._lock:
@@ -115,8 +101,8 @@ class StoreSources:
 
     def _connect(
         self, scheme: str, name: str, values: Mapping[str, str], secret: str | None, uri: str
-    ) -> "_Bucket":
-        store = _obstore("obstore.store")
+    ) -> Bucket:
+        store = load_obstore("obstore.store")
         endpoint = values.get(_ENDPOINTS[scheme]) or os.environ.get(_ENDPOINTS[scheme], "")
         if endpoint.startswith("http://") and not _SENT.isdisjoint(values):
             raise InvalidSourceError(
@@ -151,115 +137,14 @@ class StoreSources:
                 f"{uri}: the store cannot be used: {blot_out(str(error), values)[:200]}; "
                 "correct the Secret"
             ) from None
-        return _Bucket(opened, endpoint, values)
-
-
-class _Bucket:
-    """One bucket, seen with one set of credentials."""
-
-    def __init__(self, store: Any, endpoint: str, values: Mapping[str, str]) -> None:
-        self._store = store
-        self._values = values
-        self.endpoint = endpoint
-
-    def head(self, key: str, uri: str) -> Mapping[str, Any] | None:
-        """Return what the store says of an object, None if there is none."""
-        obstore = _obstore("obstore")
-        try:
-            return dict(self._call(lambda: obstore.head(self._store, key), uri))
-        except SourceNotFoundError:
-            return None
-
-    def list(self, prefix: str, uri: str) -> list[Mapping[str, Any]]:
-        """Return all objects below a prefix."""
-        obstore = _obstore("obstore")
-
-        def collect() -> list[Mapping[str, Any]]:
-            pages: Iterable[Any] = obstore.list(self._store, prefix or None)
-            return [each for page in pages for each in page]
-
-        found: list[Mapping[str, Any]] = self._call(collect, uri)
-        return found
-
-    def read(self, key: str, file: SourceFile, start: int, stop: int | None) -> Iterator[bytes]:
-        """Yield a part of an object, sure to be of the state that was listed."""
-        obstore = _obstore("obstore")
-        options: dict[str, Any] = {}
-        if stop is not None:
-            options["range"] = (start, stop)
-        if file.validator.startswith('"'):
-            options["if_match"] = file.validator
-        result = self._call(lambda: obstore.get(self._store, key, options=options), file.uri)
-        if _validator(result.meta) != file.validator:
-            raise _changed(file.uri)
-        stream = iter(result.stream(min_chunk_size=CHUNK_BYTES))
-        while (chunk := self._call(lambda: next(stream, None), file.uri)) is not None:
-            yield chunk
-
-    def _call(self, action: Callable[[], Any], uri: str) -> Any:
-        try:
-            return action()
-        except SyncError:
-            raise
-        except Exception as error:
-            raise self._translate(error, uri) from None
-
-    def _translate(self, error: Exception, uri: str) -> SyncError:
-        """Return what to report; obstore's own text may hold signatures and answers."""
-        exceptions = _obstore("obstore.exceptions")
-        text = str(error)
-        code = _CODE.search(text)
-        said = f" ({code[1]})" if code else ""
-        found = _STATUS.search(text)
-        status = int(found[1]) if found else None
-        match error:
-            case _ if isinstance(error, FileNotFoundError) or status == _NOT_FOUND:
-                return SourceNotFoundError(f"{uri} does not exist{said}: correct the uri")
-            case exceptions.PermissionDeniedError() | exceptions.UnauthenticatedError():
-                return SourceRefusedError(
-                    f"{uri} may not be read{said}: name a Secret that may read it in secretRef"
-                )
-            case exceptions.PreconditionError():
-                return _changed(uri)
-        if "Error parsing Path" in text or "InvalidPath" in type(error).__name__:
-            return InvalidSourceError(f"{uri} has a key with an empty, '.' or '..' part: rename it")
-        if status is not None and status < _SERVER_ERROR and status not in _TRY_LATER:
-            return SourceRefusedError(
-                f"{uri} answers HTTP {status}{said}: correct the uri, region or credentials"
-            )
-        detail = f"answers HTTP {status}{said}" if status else f"fails: {self._cause(error)}"
-        return SourceUnreachableError(f"{uri} {detail}; it is tried again")
-
-    def _cause(self, error: Exception) -> str:
-        text = blot_out(str(error).partition("Debug source")[0], self._values)
-        return text.strip()[-160:] or type(error).__name__
-
-
-def _obstore(module: str) -> Any:
-    """Import a part of obstore; see the module docstring."""
-    return importlib.import_module(module)
-
-
-def _validator(meta: Mapping[str, Any]) -> str:
-    """Return what changes with an object's content.
-
-    Azure's lists, and others', have entity tags without the quotes that their answers have.
-    """
-    tag = str(meta["e_tag"] or "")
-    if tag and not tag.startswith(('"', "W/")):
-        tag = f'"{tag}"'
-    return tag or str(meta["last_modified"].isoformat())
-
-
-def _changed(uri: str) -> SourceChangedError:
-    return SourceChangedError(f"{uri} changed while it was fetched; it is tried again")
+        return Bucket(opened, endpoint, values)
 
 
 def _describe(
-    source: SourceRef, uri: str, path: str, meta: Mapping[str, Any], bucket: _Bucket
+    source: SourceRef, uri: str, path: str, meta: Mapping[str, Any], bucket: Bucket
 ) -> SourceFile:
     return SourceFile(
-        uri, path, meta["size"], _validator(meta), ranges=True, store=bucket.endpoint,
+        uri, path, meta["size"], validator_of(meta), ranges=True, store=bucket.endpoint,
         secret=source.secret,
     )  # fmt: skip
 
