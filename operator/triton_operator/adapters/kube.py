@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -14,14 +13,15 @@ from uuid import uuid4
 from triton_operator import names
 from triton_operator.adapters.api_client import APPLY, JSON_PATCH, KINDS, MERGE_PATCH, KubeApi
 from triton_operator.adapters.diff import covers, digest, owner_uid
+from triton_operator.adapters.key_secrets import KeySecrets
 from triton_operator.adapters.mirror import Mirror, Ref, ref_of
+from triton_operator.adapters.objects import Objects, raise_refusal, taken
 from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
-from triton_operator.desired.control_key import build_control_key, read_control_key
 from triton_operator.desired.metadata import Manifest
-from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
+from triton_operator.errors import ClusterError
 from triton_operator.observed import (
     AUTOSCALER,
     COMPONENT_SYNC,
@@ -42,13 +42,9 @@ _CHILDREN = frozenset(
 )
 _NOTE_BYTES = 1024
 _LOG_BYTES = 2_000_000
-_KEY_SECONDS = 300.0
-"""How long a control key is taken for known; then its Secret is looked at again."""
 _SERVICES_AT_ONCE = 8
 """An API server finds addresses for one Service at a time: with hundreds to make, more than a few
 would wait there for seconds, on the connections that everything else needs."""
-_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-
 _logger = logging.getLogger(__name__)
 
 
@@ -59,7 +55,8 @@ class KubeCluster:
         self._api = api
         self._mirror = mirror
         self._telemetry = telemetry
-        self._keys: dict[tuple[str, str], tuple[str, float]] = {}
+        self._objects = Objects(api, mirror)
+        self._keys = KeySecrets(self._objects)
         self._settled: dict[Ref, tuple[str, str]] = {}
         self._services = asyncio.Semaphore(_SERVICES_AT_ONCE)
 
@@ -98,7 +95,7 @@ class KubeCluster:
 
     async def claim(self, namespace: str, name: str) -> Claim | None:
         """Return a claim, also one that is not the operator's; costs a request."""
-        body = await self._find("PersistentVolumeClaim", namespace, name)
+        body = await self._objects.find("PersistentVolumeClaim", namespace, name)
         return Claim.parse(body) if body is not None else None
 
     # ---- writes ---------------------------------------------------------------------------
@@ -113,7 +110,7 @@ class KubeCluster:
         live = self._mirror.get(*ref)
         if live is not None:
             if owner_uid(live) != owner_uid(manifest):
-                raise _taken(ref)
+                raise taken(ref)
             version = live["metadata"].get("resourceVersion", "")
             if covers(live, wanted) or self._settled.get(ref) == (version, content):
                 return False
@@ -130,8 +127,8 @@ class KubeCluster:
                 )
         except ClusterError as error:
             if live is None and error.status == HTTPStatus.CONFLICT:
-                raise _taken(ref) from error
-            _raise_refusal(ref, error)
+                raise taken(ref) from error
+            raise_refusal(ref, error)
             raise
         # The API server writes some values in its own way; what it made of this manifest is right.
         self._settled[ref] = (answer["metadata"]["resourceVersion"], content)
@@ -140,61 +137,23 @@ class KubeCluster:
 
     async def create(self, manifest: Manifest) -> None:
         """Create an object that never changes; one that exists and is ours is fine."""
-        answer = await self._create(manifest)
-        if manifest["kind"] == "Job":
-            self._mirror.put(answer)
+        await self._objects.create(manifest)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and what it owns; one that is gone is fine."""
-        try:
-            answer = await self._api.request(
-                "DELETE",
-                KINDS[kind].path(namespace, name),
-                # The Job goes only after its pod: until then it may write.
-                propagationPolicy="Foreground" if kind == "Job" else "Background",
-            )
-        except ClusterError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            known = self._mirror.get(kind, namespace, name)
-            if known is not None:
-                self._mirror.drop(known)
-            return
-        if answer.get("kind") == kind:
-            self._mirror.put(answer)
+        await self._objects.delete(kind, namespace, name)
 
     async def control_key(self, server: ObjectMeta, secret: str, *, new: bool) -> str:
         """Return the key of a server's model-control API that a Secret holds; made if it is not."""
-        known = None if new else await self.find_control_key(server, secret)
-        if known is not None:
-            return known
-        made = await self._create(build_control_key(server, secret))
-        return self._remember(server, secret, made)
+        return await self._keys.provide(server, secret, new=new)
 
     async def find_control_key(self, server: ObjectMeta, secret: str) -> str | None:
         """Return the key that a Secret of a server holds, or None."""
-        now = time.monotonic()
-        self._keys = {
-            at: known for at, known in self._keys.items() if now - known[1] < _KEY_SECONDS
-        }
-        if (server.uid, secret) in self._keys:
-            return self._keys[(server.uid, secret)][0]
-        found = await self._find("Secret", server.namespace, secret)
-        if found is None or owner_uid(found) != server.uid:
-            return None
-        return self._remember(server, secret, found)
+        return await self._keys.find(server, secret)
 
     async def drop_control_key(self, server: ObjectMeta, secret: str) -> None:
         """Delete a Secret with a key of a server; one that is gone, or not its own, is fine."""
-        found = await self._find("Secret", server.namespace, secret)
-        if found is not None and owner_uid(found) == server.uid:
-            await self.delete("Secret", server.namespace, secret)
-        self._keys.pop((server.uid, secret), None)
-
-    def _remember(self, server: ObjectMeta, secret: str, found: Body) -> str:
-        key = read_control_key(found)
-        self._keys[(server.uid, secret)] = (key, time.monotonic())
-        return key
+        await self._keys.drop(server, secret)
 
     async def write_status(
         self, kind: str, meta: ObjectMeta, status: TritonModelStatus | TritonServerStatus
@@ -206,20 +165,22 @@ class KubeCluster:
             {"op": "test", "path": "/metadata/uid", "value": meta.uid},
             {"op": "add", "path": "/status", "value": value},
         ]
-        await self._patch(kind, meta, patch, JSON_PATCH, subresource="status")
+        await self._objects.patch(kind, meta, patch, JSON_PATCH, subresource="status")
 
     async def set_deletion_cost(self, namespace: str, pod: Pod, cost: str) -> None:
         """Say how soon a pod is to go when there are to be fewer; one that is gone is fine."""
         annotations = {names.ANNOTATION_DELETION_COST: cost}
         meta = ObjectMeta(name=pod.name, namespace=namespace)
-        await self._patch("Pod", meta, {"metadata": {"annotations": annotations}}, MERGE_PATCH)
+        await self._objects.patch(
+            "Pod", meta, {"metadata": {"annotations": annotations}}, MERGE_PATCH
+        )
 
     async def set_finalizers(
         self, kind: str, meta: ObjectMeta, finalizers: tuple[str, ...]
     ) -> None:
         """Replace the finalizers of an object."""
         wanted = {"finalizers": list(finalizers), "resourceVersion": meta.resource_version}
-        await self._patch(kind, meta, {"metadata": wanted}, MERGE_PATCH)
+        await self._objects.patch(kind, meta, {"metadata": wanted}, MERGE_PATCH)
 
     async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
         """Attach an Event to an object; the log has a line of it, too."""
@@ -284,66 +245,3 @@ class KubeCluster:
             limitBytes=str(_LOG_BYTES),
             **narrowed,
         )
-
-    # ---- inside ---------------------------------------------------------------------------
-
-    async def _create(self, manifest: Manifest) -> Body:
-        """Return an object that was made, or was there already and is this owner's."""
-        ref = ref_of(manifest)
-        kind, namespace, name = ref
-        try:
-            created: Body = await self._api.request(
-                "POST",
-                KINDS[kind].path(namespace),
-                body=manifest,
-                fieldManager=names.FIELD_MANAGER,
-            )
-        except ClusterError as error:
-            _raise_refusal(ref, error)
-            if error.status != HTTPStatus.CONFLICT:
-                raise
-            there: Body = await self._api.request("GET", KINDS[kind].path(namespace, name))
-            if owner_uid(there) != owner_uid(manifest):
-                raise _taken(ref) from error
-            return there
-        return created
-
-    async def _find(self, kind: str, namespace: str, name: str) -> Body | None:
-        try:
-            found: Body = await self._api.request("GET", KINDS[kind].path(namespace, name))
-        except ClusterError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-        return found
-
-    async def _patch(
-        self, kind: str, meta: ObjectMeta, patch: Any, content_type: str, *, subresource: str = ""
-    ) -> None:
-        try:
-            answer = await self._api.request(
-                "PATCH",
-                KINDS[kind].path(meta.namespace, meta.name, subresource=subresource),
-                body=patch,
-                content_type=content_type,
-                fieldManager=names.FIELD_MANAGER,
-            )
-        except ClusterError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return
-        self._mirror.put(answer)
-
-
-def _raise_refusal(ref: Ref, error: ClusterError) -> None:
-    """Raise if the API server calls a manifest wrong: only the user's spec can make it so."""
-    if error.status in _REFUSED:
-        raise InvalidSpecError(f"{ref[0]} {ref[2]}: {error.message}") from error
-
-
-def _taken(ref: Ref) -> NameTakenError:
-    kind, namespace, name = ref
-    return NameTakenError(
-        f"{kind} {namespace}/{name} exists and is not this object's;"
-        f" delete or rename it, or give this object another name"
-    )
