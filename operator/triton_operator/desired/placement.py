@@ -8,7 +8,8 @@ from copy import deepcopy
 from typing import Any
 
 from triton_operator import names
-from triton_operator.api.server import PodTemplate, TritonServer
+from triton_operator.api.pod_template import PodTemplate
+from triton_operator.api.server import TritonServer
 from triton_operator.desired.metadata import fingerprint
 
 _MAX_LABEL = 63

@@ -3,7 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
-from triton_operator.api.server import PodTemplate
+from triton_operator.api.pod_template import PodTemplate
 
 USER_ID = 1000
 """Triton's own user in NVIDIA's images; sync Jobs write as the same one, so it can always read."""

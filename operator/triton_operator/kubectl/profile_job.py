@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_operator import names
-from triton_operator.api.server import PodTemplate
+from triton_operator.api.pod_template import PodTemplate
 from triton_operator.desired.metadata import Manifest
 from triton_operator.desired.pod_security import build_container_security, build_pod_security
 from triton_operator.desired.service import GRPC_PORT, HTTP_PORT
