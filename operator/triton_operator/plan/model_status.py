@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from triton_operator.api.conditions import ConditionType, find_condition
+from triton_operator.api.conditions import ConditionType
 from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
@@ -15,6 +15,7 @@ from triton_operator.plan.stalled import is_lasting
 from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_status import (
     SYNC_BLOCKED,
+    assess_sync,
     find_artifacts,
     find_problem,
     find_progress,
@@ -97,7 +98,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     everywhere = bool(current) and len(serving) == len(current) and not refused
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
-    synced = _synced(plan, seen, kept, everywhere=everywhere)
+    synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
     findings: tuple[Finding, ...] = (
         _accepted(plan, kept),
         synced,
@@ -179,25 +180,6 @@ def _accepted(plan: ModelPlan, kept: int) -> Finding:
         message += "; what was served before keeps serving" if kept else ""
         return Finding(ConditionType.ACCEPTED, False, plan.verdict.reason, message)
     return Finding(ConditionType.ACCEPTED, True, "Valid")
-
-
-def _synced(plan: ModelPlan, seen: Assessment, kept: int, *, everywhere: bool) -> Finding:
-    sync = seen.sync
-    if everywhere or plan.refusal is not None:
-        # What a pod serves, or has tried, must have been on the claim.
-        return Finding(ConditionType.SYNCED, True, "Synced")
-    if problem := find_problem(plan, sync):
-        rest = "; what was served before keeps serving" if kept else ""
-        return Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
-    if sync.unsettled is not None and plan.folder not in sync.unsettled:
-        return Finding(ConditionType.SYNCED, True, "Synced")
-    before = find_condition(plan.record.status.conditions, ConditionType.SYNCED)
-    if sync.retrying and before is not None and before.status == "False":
-        # The same failure is being tried again: not news until it ends.
-        return Finding(ConditionType.SYNCED, False, before.reason, before.message)
-    message = "its files are being written to the repository"
-    detail = f"{message}: {sync.message}" if sync.message else message
-    return Finding(ConditionType.SYNCED, False, "Syncing", detail)
 
 
 def _sync_failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:

@@ -1,8 +1,10 @@
 """What a model's status tells of its files: why they are not there, how far they are, and what."""
 
+from triton_operator.api.conditions import ConditionType, find_condition
 from triton_operator.api.model import Artifact, SyncProgress
 from triton_operator.api.version import MAX_VERSIONS
 from triton_operator.plan.acceptance import Accepted
+from triton_operator.plan.findings import Finding
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.plan.sync_log import Copied
@@ -28,6 +30,29 @@ def find_problem(plan: ModelPlan, sync: SyncPlan) -> Failure | None:
     if sync.state is SyncState.RUNNING and sync.message:
         return Failure(SYNC_BLOCKED, f"the sync Job cannot start: {sync.message}")
     return None
+
+
+def assess_sync(plan: ModelPlan, sync: SyncPlan, kept: int, *, everywhere: bool) -> Finding:
+    """Return whether the model's files are on the claim.
+
+    ``kept`` is the number of pods that serve its good generation; ``everywhere`` says that all pods
+    serve what is linked.
+    """
+    if everywhere or plan.refusal is not None:
+        # What a pod serves, or has tried, must have been on the claim.
+        return Finding(ConditionType.SYNCED, True, "Synced")
+    if problem := find_problem(plan, sync):
+        rest = "; what was served before keeps serving" if kept else ""
+        return Finding(ConditionType.SYNCED, False, problem.reason, problem.message + rest)
+    if sync.unsettled is not None and plan.folder not in sync.unsettled:
+        return Finding(ConditionType.SYNCED, True, "Synced")
+    before = find_condition(plan.record.status.conditions, ConditionType.SYNCED)
+    if sync.retrying and before is not None and before.status == "False":
+        # The same failure is being tried again: not news until it ends.
+        return Finding(ConditionType.SYNCED, False, before.reason, before.message)
+    message = "its files are being written to the repository"
+    detail = f"{message}: {sync.message}" if sync.message else message
+    return Finding(ConditionType.SYNCED, False, "Syncing", detail)
 
 
 def find_progress(plan: ModelPlan, sync: SyncPlan) -> SyncProgress | None:
