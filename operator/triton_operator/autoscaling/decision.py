@@ -6,12 +6,8 @@ from math import ceil
 
 from triton_operator.api.autoscaling import Autoscaling
 from triton_operator.autoscaling import explain
-from triton_operator.autoscaling.model_need import (
-    Circumstances,
-    ModelMemory,
-    ModelNeed,
-    assess_need,
-)
+from triton_operator.autoscaling.model_memory import ModelMemory
+from triton_operator.autoscaling.model_need import Circumstances, ModelNeed, assess_need
 from triton_operator.autoscaling.rehearsal import begin_rehearsal
 from triton_operator.autoscaling.samples import ModelShape, PodSample
 from triton_operator.autoscaling.sharing import EVERYWHERE

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.autoscaling.pods import SECONDS, Plant, counters, sample, spec
 from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
-from triton_operator.autoscaling.model_need import MOST_BATCHES
+from triton_operator.autoscaling.model_memory import MOST_BATCHES
 from triton_operator.autoscaling.samples import Batches, ModelShape
 
 CAPACITY = 10.0
