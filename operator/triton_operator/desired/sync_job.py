@@ -71,7 +71,6 @@ def build_sync_job(
     options = server.spec.repository.sync
     claims = source_claims(manifest) - {target, *absent}
     mounts = build_source_mounts(manifest, options, claims)
-    limit = options.bandwidth_limit
     metadata = _build_metadata(server, manifest, child.sync_job(sequence), "sync")
     metadata["annotations"] = {
         names.ANNOTATION_MANIFEST: manifest.digest(),
@@ -92,20 +91,7 @@ def build_sync_job(
         "image": image,
         "imagePullPolicy": image_pull_policy,
         "terminationMessagePath": _TERMINATION_LOG,
-        "args": [
-            "sync",
-            f"--manifest={_MANIFEST_FOLDER}/manifest.json",
-            f"--root={_ROOT}",
-            f"--termination-log={_TERMINATION_LOG}",
-            f"--claim={target}={_ROOT}",
-            *build_source_arguments(
-                manifest,
-                options,
-                claims,
-                bytes_per_second=None if limit is None else quantity_bytes(limit),
-            ),
-            *(["--repair"] if repair else []),
-        ],
+        "args": [*_build_arguments(server, manifest, claims), *(["--repair"] if repair else [])],
         "env": [
             {"name": "HOME", "value": "/tmp"},
             *({"name": each.name, "value": each.value} for each in options.env),
@@ -155,6 +141,26 @@ def _build_metadata(
         # A server that is deleted in the foreground takes what it owns with it, at once.
         del metadata["ownerReferences"]
     return metadata
+
+
+def _build_arguments(
+    server: TritonServer, manifest: repository.Manifest, claims: Collection[str]
+) -> list[str]:
+    options = server.spec.repository.sync
+    limit = options.bandwidth_limit
+    return [
+        "sync",
+        f"--manifest={_MANIFEST_FOLDER}/manifest.json",
+        f"--root={_ROOT}",
+        f"--termination-log={_TERMINATION_LOG}",
+        f"--claim={claim_name(server)}={_ROOT}",
+        *build_source_arguments(
+            manifest,
+            options,
+            claims,
+            bytes_per_second=None if limit is None else quantity_bytes(limit),
+        ),
+    ]
 
 
 def _build_volumes(
