@@ -8,15 +8,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from triton_operator.api.autoscaling import Autoscaling, AutoscalingStatus
+from triton_operator.api.autoscaling import AutoscalingStatus
 from triton_operator.api.server import TritonServer
-from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, advise, decide
+from triton_operator.autoscaling.decision import Decision, Observed, Pool, advise, decide
 from triton_operator.autoscaling.idleness import order_by_idleness
 from triton_operator.autoscaling.samples import PodSample
-from triton_operator.autoscaling.shapes import Shapes, shapes_by_model
-from triton_operator.autoscaling.sharing import EVERYWHERE, Claim, share_gpus
+from triton_operator.autoscaling.shapes import shapes_by_model
+from triton_operator.autoscaling.sharing import EVERYWHERE, share_gpus
 from triton_operator.autoscaling.startup import estimate_startup, measure_startups, recall_startups
 from triton_operator.autoscaling.status import build_status
 from triton_operator.desired.metadata import ChildNames
@@ -32,47 +32,14 @@ from triton_operator.ports import (
     ScrapeFailure,
     Telemetry,
 )
+from triton_operator.reconcile.faults import Faults
+from triton_operator.reconcile.followed import Followed, Seen
 from triton_operator.settings import Settings
 
 _TELL_SECONDS = 30.0
 """How often the status is written for numbers alone; another number of pods is told at once."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Followed:
-    """What is known of one server, in this process only."""
-
-    uid: str
-    served: Mapping[Pod, Served]
-    memory: Memory = field(default_factory=Memory)
-    shapes: Shapes = field(default_factory=dict)
-    startups: Mapping[str, float] = field(default_factory=dict)
-    need: int | None = None
-    wanted: int | None = None
-    """The last decision, also one of an earlier process."""
-    status: AutoscalingStatus | None = None
-    """As of the last tick."""
-    scaling: Scaling = field(default_factory=Scaling)
-    """What the next pass is to do and to tell."""
-    told_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """One server, as a tick sees it."""
-
-    key: Key
-    followed: _Followed
-    server: TritonServer
-    spec: Autoscaling
-    acting: bool
-    """Whether what is decided reaches the Deployment."""
-    told: AutoscalingStatus | None
-    pods: tuple[Pod, ...]
-    """Those that are ready and stay."""
-    pool: Pool
 
 
 class Scaler:
@@ -96,8 +63,9 @@ class Scaler:
         self._wake = wake
         self._telemetry = telemetry
         self._monotonic = monotonic
-        self._followed: dict[Key, _Followed] = {}
+        self._followed: dict[Key, Followed] = {}
         self._ticked_at = monotonic()
+        self._faults = Faults(_logger, "autoscaling")
 
     def follow(
         self,
@@ -119,7 +87,7 @@ class Scaler:
         known = self._followed.get(key)
         if known is None or known.uid != record.meta.uid:
             told = record.status.autoscaling or AutoscalingStatus()
-            known = self._followed[key] = _Followed(record.meta.uid, answers, wanted=told.desired)
+            known = self._followed[key] = Followed(record.meta.uid, answers, wanted=told.desired)
             known.startups = recall_startups(told.startup_seconds)
         known.served = answers
         if not acting:
@@ -154,21 +122,26 @@ class Scaler:
             await asyncio.sleep(max(0.0, self._settings.autoscaling_interval_seconds - spent))
 
     async def tick(self) -> str:
-        """Scrape all pods once, and decide for each server; return the reason if one failed."""
-        failed = ""
-        servers = [found for key in self._followed if (found := self._look_at(key)) is not None]
+        """Scrape all pods once, and decide for each server; return the reason if one failed.
+
+        What fails with one server keeps no other waiting, and is tried again in the next tick.
+        """
+        self._faults.begin_round()
+        servers: list[Seen] = []
+        for key, followed in self._followed.items():
+            with self._faults.keep(key):
+                found = self._look_at(key)
+                followed.claim = found.claim() if found is not None else None
+                servers += [found] if found is not None else []
         servers = self._share(servers)
         pods = [pod for each in servers for pod in each.pods]
         answers = await self._scraper.scrape(pods) if pods else {}
         for each in servers:
-            try:
+            with self._faults.keep(each.key):
                 await self._decide(each, answers)
-            except Exception:
-                failed = UNEXPECTED
-                _logger.exception("autoscaling of %s: unexpected failure", "/".join(each.key))
-        return failed
+        return UNEXPECTED if self._faults else ""
 
-    def _look_at(self, key: Key) -> _Server | None:
+    def _look_at(self, key: Key) -> Seen | None:
         """Return what is to be decided on; None where nothing is."""
         followed, world = self._followed[key], self._cluster.observe(key)
         record = world.server
@@ -194,16 +167,21 @@ class Scaler:
         )
         told = followed.scaling.status or record.status.autoscaling
         acting = carries_out(record.spec, world.autoscalers)
-        return _Server(key, followed, record.spec, spec, acting, told, ready, pool)
+        return Seen(key, followed, record.spec, spec, acting, told, ready, pool)
 
-    def _share(self, servers: list[_Server]) -> list[_Server]:
+    def _share(self, servers: list[Seen]) -> list[Seen]:
         """Give each server its share of the limits of GPUs, if there are any for it."""
         limits = dict(self._settings.namespace_max_gpus)
         if self._settings.max_gpus:
             limits[EVERYWHERE] = self._settings.max_gpus
         if not limits:
             return servers
-        shares = share_gpus(limits, map(_claim, servers))
+        claims = (
+            each.hold(each.claim) if key in self._faults else each.claim
+            for key, each in self._followed.items()
+            if each.claim is not None
+        )
+        shares = share_gpus(limits, claims)
         return [
             replace(each, pool=replace(each.pool, most=share.pods, most_of=share.scope))
             if each.server.spec.gpus and not limits.keys().isdisjoint((each.key[0], EVERYWHERE))
@@ -212,9 +190,7 @@ class Scaler:
             for share in (shares["/".join(each.key)],)
         ]
 
-    async def _decide(
-        self, server: _Server, answers: Mapping[Pod, PodSample | ScrapeFailure]
-    ) -> None:
+    async def _decide(self, server: Seen, answers: Mapping[Pod, PodSample | ScrapeFailure]) -> None:
         followed, spec, at = server.followed, server.spec, self._monotonic()
         samples = []
         for pod in server.pods:
@@ -238,7 +214,7 @@ class Scaler:
         followed.need, followed.wanted = decision.need, decision.desired
         self._tell(server, decision, idle, at)
 
-    def _tell(self, server: _Server, decision: Decision, idle: tuple[str, ...], at: float) -> None:
+    def _tell(self, server: Seen, decision: Decision, idle: tuple[str, ...], at: float) -> None:
         """Keep what was decided for the next pass; wake the server if that is news."""
         followed, before = server.followed, server.followed.scaling
         measured = server.pool.startup_seconds if followed.startups else None
@@ -262,18 +238,3 @@ class Scaler:
         if tells:
             followed.told_at = at
             self._wake(server.key)
-
-
-def _claim(server: _Server) -> Claim:
-    """Return what a server asks of the limits of GPUs; one that is only advised has what it has."""
-    spec, now = server.spec, server.pool.desired
-    need = now if server.followed.need is None else server.followed.need
-    bounded = max(spec.min_replicas, min(spec.max_replicas, need))
-    return Claim(
-        server="/".join(server.key),
-        gpus=server.server.spec.gpus,
-        least=spec.min_replicas if server.acting else now,
-        need=bounded if server.acting else now,
-        priority=spec.priority,
-        namespace=server.key[0],
-    )

@@ -1,11 +1,15 @@
 """Replicas follow the load: what is decided reaches the Deployment, and is told once."""
 
+import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.unit.reconcile.world import Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World
 from triton_operator import names
+from triton_operator.observed import ServerWorld
+from triton_operator.ports import Key
 
 BOUNDS: dict[str, Any] = {
     "minReplicas": 1,
@@ -276,6 +280,88 @@ async def test_a_limit_of_the_namespace_holds_beside_that_of_all(world: World) -
         for each in world.server_status(server).conditions
     }
     assert "raise namespaceMaxGPUs of team" in limited["ScalingLimited"]
+
+
+def break_looks(world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the servers at which a tick, and no pass, fails to look: to be filled."""
+    found: set[str] = set()
+    see, tick = world.observe, operator.scaler.tick
+    ticking = False
+
+    def observe(server: Key) -> ServerWorld:
+        if ticking and server[1] in found:
+            raise KeyError("a bug")
+        return see(server)
+
+    async def tick_blindly() -> str:
+        nonlocal ticking
+        ticking = True
+        try:
+            return await tick()
+        finally:
+            ticking = False
+
+    monkeypatch.setattr(world, "observe", observe)
+    monkeypatch.setattr(operator.scaler, "tick", tick_blindly)
+    return found
+
+
+async def test_a_server_that_cannot_be_looked_at_keeps_no_other_from_it_and_is_told_once(
+    world: World,
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    blind = break_looks(world, operator, monkeypatch)
+
+    def told() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+
+    async def tick() -> str:
+        world.now += timedelta(seconds=5)
+        return await operator.scaler.tick()
+
+    for name in ("first", "second", "third"):
+        world.server(name, autoscaling=BOUNDS)
+        world.model(f"model-of-{name}", serverRef={"name": name})
+    await operator.settle()
+    assert await tick() == ""
+
+    blind.add("second")
+    before = operator.scaler.statuses()
+    assert [await tick() for _ in range(3)] == ["Unexpected"] * 3
+    after = operator.scaler.statuses()
+    fresh = {name: after[NAMESPACE, name] is not before[NAMESPACE, name] for _, name in before}
+    assert fresh == {"first": True, "second": False, "third": True}
+    assert told() == [f"autoscaling of {NAMESPACE}/second: unexpected failure"]
+
+    blind.clear()
+    assert await tick() == ""
+    assert operator.scaler.statuses()[NAMESPACE, "second"] is not before[NAMESPACE, "second"]
+    blind.add("second")
+    assert await tick() == "Unexpected"
+    assert len(told()) == 2
+
+
+async def test_a_server_that_cannot_be_looked_at_keeps_its_gpus(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = Operator(world, max_gpus=4)
+    blind = break_looks(world, operator, monkeypatch)
+    for server, priority in (("first", 0), ("second", 1)):
+        world.server(server, gpus=1, autoscaling=BOUNDS | {"priority": priority})
+        world.model(f"model-of-{server}", serverRef={"name": server})
+    world.load.arrivals["first"] = 80.0
+    await operator.run(seconds=120)
+    assert (live(world, "first"), live(world, "second")) == (3, 1)
+
+    blind.add("first")
+    world.load.arrivals["second"] = 80.0
+    await operator.run(seconds=60)
+    assert (live(world, "first"), live(world, "second")) == (3, 1)
+    blind.clear()
+    await operator.run(seconds=120)
+    assert (live(world, "first"), live(world, "second")) == (1, 3)
 
 
 async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator: Operator) -> None:
