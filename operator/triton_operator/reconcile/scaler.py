@@ -65,6 +65,7 @@ class Scaler:
         self._monotonic = monotonic
         self._followed: dict[Key, Followed] = {}
         self._ticked_at = monotonic()
+        self._deciding = asyncio.Lock()
         self._faults = Faults(_logger, "autoscaling")
 
     def follow(
@@ -122,7 +123,7 @@ class Scaler:
             await asyncio.sleep(max(0.0, self._settings.autoscaling_interval_seconds - spent))
 
     async def tick(self) -> str:
-        """Scrape all pods once, and decide for each server; return the reason if one failed.
+        """Ask all pods once, and decide for each server; return the reason if one failed.
 
         What fails with one server keeps no other waiting, and is tried again in the next tick.
         """
@@ -133,12 +134,7 @@ class Scaler:
                 found = self._look_at(key)
                 followed.claim = found.claim() if found is not None else None
                 servers += [found] if found is not None else []
-        servers = self._share(servers)
-        pods = [pod for each in servers for pod in each.pods]
-        answers = await self._scraper.scrape(pods) if pods else {}
-        for each in servers:
-            with self._faults.keep(each.key):
-                await self._decide(each, answers)
+        await asyncio.gather(*map(self._visit, self._share(servers)))
         return UNEXPECTED if self._faults else ""
 
     def _look_at(self, key: Key) -> Seen | None:
@@ -190,6 +186,16 @@ class Scaler:
             for share in (shares["/".join(each.key)],)
         ]
 
+    async def _visit(self, server: Seen) -> None:
+        """Ask the pods of one server, and decide for it, however long those of others take."""
+        with self._faults.keep(server.key):
+            followed, staying = server.followed, {pod.uid for pod in server.pods}
+            served = {pod: each for pod, each in followed.served.items() if pod.uid in staying}
+            answers, followed.shapes = await asyncio.gather(
+                self._scraper.scrape(server.pods), self._scraper.shapes(served, followed.shapes)
+            )
+            await self._decide(server, answers)
+
     async def _decide(self, server: Seen, answers: Mapping[Pod, PodSample | ScrapeFailure]) -> None:
         followed, spec, at = server.followed, server.spec, self._monotonic()
         samples = []
@@ -200,12 +206,12 @@ class Scaler:
             else:
                 self._telemetry.scrape_failed(server.key, answer.reason)
                 _logger.debug("pod %s: %s: %s", pod.name, answer.reason, answer.message)
-        staying = {pod.uid for pod in server.pods}
-        served = {pod: each for pod, each in followed.served.items() if pod.uid in staying}
-        followed.shapes = await self._scraper.shapes(served, followed.shapes)
         seen = Observed(at, server.pool, samples, shapes_by_model(followed.shapes))
         # Beside the event loop: it is arithmetic, for dozens of milliseconds where models are many.
-        decision, memory = await asyncio.to_thread(decide, spec, seen, followed.memory)
+        # One at a time: more threads would take the interpreter from the loop, and be no faster.
+        async with self._deciding:
+            decision, memory = await asyncio.to_thread(decide, spec, seen, followed.memory)
+        staying = {pod.uid for pod in server.pods}
         idle = order_by_idleness(staying, followed.memory.samples, samples)
         # What is only advised is no step that a limit of steps could count.
         followed.memory = memory if server.acting else replace(memory, changes=())

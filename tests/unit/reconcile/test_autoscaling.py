@@ -1,6 +1,8 @@
 """Replicas follow the load: what is decided reaches the Deployment, and is told once."""
 
+import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World
 from triton_operator import names
-from triton_operator.observed import ServerWorld
+from triton_operator.observed import Pod, ServerWorld
 from triton_operator.ports import Key
 
 BOUNDS: dict[str, Any] = {
@@ -362,6 +364,40 @@ async def test_a_server_that_cannot_be_looked_at_keeps_its_gpus(
     blind.clear()
     await operator.run(seconds=120)
     assert (live(world, "first"), live(world, "second")) == (1, 3)
+
+
+@pytest.mark.parametrize("question", ["scrape", "shapes"])
+async def test_a_server_that_answers_late_keeps_no_other_waiting(
+    world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    for name in ("first", "second", "third"):
+        world.server(name, autoscaling=BOUNDS)
+        world.model(f"model-of-{name}", serverRef={"name": name})
+    await operator.settle()
+    ask, answers = getattr(world.load, question), asyncio.Event()
+
+    async def wait(pods: Iterable[Pod], *known: Any) -> Any:
+        asked = pods if isinstance(pods, Mapping) else tuple(pods)
+        if any(pod.name.startswith("first") for pod in asked):
+            await answers.wait()
+        return await ask(asked, *known)
+
+    monkeypatch.setattr(world.load, question, wait)
+    before = operator.scaler.statuses()
+
+    def decided() -> set[str]:
+        after = operator.scaler.statuses()
+        return {key[1] for key, status in after.items() if status is not before[key]}
+
+    world.now += timedelta(seconds=5)
+    tick = asyncio.create_task(operator.scaler.tick())
+    async with asyncio.timeout(20):
+        while decided() != {"second", "third"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert not tick.done()
+    answers.set()
+    assert await tick == ""
+    assert decided() == {"first", "second", "third"}
 
 
 async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator: Operator) -> None:
