@@ -7,6 +7,7 @@ from triton_operator.api.autoscaling import ScalingDecision
 from triton_operator.api.conditions import Condition, ConditionType, find_condition
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
+from triton_operator.plan.server_status import BESIDES, FOREIGN_AUTOSCALER
 
 Status = TritonModelStatus | TritonServerStatus
 
@@ -45,14 +46,16 @@ def _scaling_events(before: Status, after: Status) -> tuple[Event, ...]:
 
 
 def _rival_events(before: Status, after: Status) -> tuple[Event, ...]:
-    told, found = (
-        find_condition(each.conditions, ConditionType.SCALING_LIMITED) for each in (before, after)
-    )
-    if found is None or found.reason != "ForeignAutoscaler":
-        return ()
-    if told is not None and (told.reason, told.message) == (found.reason, found.message):
-        return ()
-    return (Event("Warning", "ForeignAutoscaler", found.message),)
+    told, found = (_rival(each) for each in (before, after))
+    return (Event("Warning", FOREIGN_AUTOSCALER, found),) if found not in ("", told) else ()
+
+
+def _rival(status: Status) -> str:
+    """Return who else scales a server, without what limits it besides, which comes and goes."""
+    found = find_condition(status.conditions, ConditionType.SCALING_LIMITED)
+    if found is None or found.reason != FOREIGN_AUTOSCALER:
+        return ""
+    return found.message.partition(BESIDES)[0]
 
 
 def _decisions(status: Status) -> tuple[ScalingDecision, ...]:

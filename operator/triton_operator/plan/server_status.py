@@ -18,6 +18,10 @@ from triton_operator.plan.replicas import Scaling
 from triton_operator.plan.stalled import is_lasting
 from triton_operator.plan.sync import Repair
 
+FOREIGN_AUTOSCALER = "ForeignAutoscaler"
+BESIDES = "; besides: "
+"""In the message of a condition: between what its reason names, and what there is else."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
@@ -121,9 +125,16 @@ def _judge_pods(pods: Progress) -> Iterator[Finding]:
 
 def _scaling_limited(report: ServerReport) -> Finding:
     """Return what keeps the number of pods from being the one that is needed."""
+    found = _limit(report)
+    if not report.rivals:
+        return found
+    # Somebody can mend this at once, and what else there is may be its doing.
+    message = BESIDES.join(filter(None, (report.rivals, found.message)))
+    return Finding(ConditionType.SCALING_LIMITED, True, FOREIGN_AUTOSCALER, message)
+
+
+def _limit(report: ServerReport) -> Finding:
     pods = report.progress
-    if report.rivals:
-        return Finding(ConditionType.SCALING_LIMITED, True, "ForeignAutoscaler", report.rivals)
     if pods.unplaced:
         message = f"{pods.unplaced} of {pods.wanted} pods cannot be scheduled: {pods.stuck}"
         return Finding(ConditionType.SCALING_LIMITED, True, "Unschedulable", message)

@@ -26,7 +26,8 @@ def reasons() -> set[str]:
         r'Event\("\w+", "([A-Z][A-Za-z]+)"',
         r'"([A-Z][A-Za-z]+)" (?:if|else)',
         r'else "([A-Z][A-Za-z]+)"',
-        r"(?:LOAD_FAILED|SERVER_DIED|LOAD_TIMED_OUT|BREAKS_ENSEMBLE|SYNC_BLOCKED|SERVER_INVALID)"
+        r"(?:LOAD_FAILED|SERVER_DIED|LOAD_TIMED_OUT|BREAKS_ENSEMBLE|SYNC_BLOCKED|SERVER_INVALID"
+        r"|FOREIGN_AUTOSCALER)"
         r' = "([A-Z][A-Za-z]+)"',
         r'Hold\("([A-Z][A-Za-z]+)"',
     )

@@ -299,8 +299,8 @@ def test_a_rival_is_told_before_any_limit_and_is_news_once() -> None:
     before = assess(pod("a"), limit="5 pods are needed")
     after = assess(pod("a"), before=before, limit="5 pods are needed", rivals="HPA a does it")
 
-    (found,) = (c for c in after.conditions if c.type == "ScalingLimited")
-    assert (found.status, found.reason) == ("True", "ForeignAutoscaler")
+    assert said(after)["ScalingLimited"] == "True ForeignAutoscaler"
+    assert message(after, "ScalingLimited") == "HPA a does it; besides: 5 pods are needed"
     (news,) = find_events(before, after)
     assert (news.type, news.reason, news.message) == (
         "Warning",
@@ -309,6 +309,23 @@ def test_a_rival_is_told_before_any_limit_and_is_news_once() -> None:
     )
     assert not find_events(after, assess(pod("a"), before=after, rivals="HPA a does it"))
     assert not find_events(after, before)
+
+
+def test_a_rival_hides_no_pod_that_finds_no_node_and_is_no_news_again_with_it() -> None:
+    alone = assess(pod("a"), rivals="HPA a does it")
+    assert message(alone, "ScalingLimited") == "HPA a does it"
+    both = assess(pod("a"), UNPLACED, before=alone, rivals="HPA a does it", at=6)
+
+    assert said(both)["ScalingLimited"] == "True ForeignAutoscaler"
+    without = "1 of 2 pods cannot be scheduled: no GPU"
+    assert message(both, "ScalingLimited") == f"HPA a does it; besides: {without}"
+    assert [event.reason for event in find_events(alone, both)] == ["Unschedulable"]
+    other = assess(pod("a"), UNPLACED, before=both, rivals="HPA b does it", at=12)
+    assert [event.message for event in find_events(both, other)] == ["HPA b does it"]
+
+    gone = assess(pod("a"), UNPLACED, before=both, at=12)
+    assert said(gone)["ScalingLimited"] == "True Unschedulable"
+    assert message(gone, "ScalingLimited") == without
 
 
 HPA = Autoscaler("hpa", "vision", on_deployment=True)
