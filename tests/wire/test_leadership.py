@@ -280,6 +280,8 @@ MODEL: dict[str, Any] = {
     "spec": {"serverRef": {"name": "nowhere"}},
 }
 """One whose status has to be written: its server is not there."""
+GHOST = {**MODEL, "metadata": {**MODEL["metadata"], "name": "ghost", "uid": "u0"}}
+"""One that is deleted, which the watch of who stands by has missed."""
 
 
 class Ended(BaseException):
@@ -333,6 +335,7 @@ async def test_one_that_stands_by_watches_and_acts_as_soon_as_it_leads(
     state.objects[MODEL_PATH] = state.objects[f"{MODEL_PATH}/status"] = MODEL
     before = len(state.requests)
 
+    second.changed(GHOST)
     second.changed(MODEL)
     await asyncio.sleep(0.5)
     assert not state.writes()
@@ -346,6 +349,7 @@ async def test_one_that_stands_by_watches_and_acts_as_soon_as_it_leads(
     assert state.writes()[0] == f"PATCH {MODEL_PATH}/status"
     assert not second.stuck()
     await second.stop()
+    assert not [each for each in state.writes() if "ghost" in each]
 
 
 async def test_one_that_lost_the_lease_ends_and_has_written_nothing_more(
