@@ -32,8 +32,8 @@ class Faults:
             self._logger.log(level, message, self._what, "/".join(key), exc_info=error)
 
     def __contains__(self, key: Key) -> bool:
-        """Return whether it has failed in this round."""
-        return key in self._now
+        """Return whether it has failed in this round, which may go on, or in the last one."""
+        return key in self._now or key in self._before
 
     def __len__(self) -> int:
         """Return how many have failed in this round."""

@@ -34,7 +34,7 @@ class Followed:
     told_at: float | None = None
 
     def hold(self, claim: Claim) -> Claim:
-        """Return what it asks while nobody can look at it: what it has, for it goes on running."""
+        """Return what it asks while nobody decides on it: what it has, for its pods run on."""
         pods = claim.need if self.scaling.desired is None else self.scaling.desired
         return replace(claim, least=pods, need=pods)
 

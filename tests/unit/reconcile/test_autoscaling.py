@@ -285,15 +285,24 @@ async def test_a_limit_of_the_namespace_holds_beside_that_of_all(world: World) -
 
 
 def break_looks(world: World, operator: Operator, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Return the servers at which a tick, and no pass, fails to look: to be filled."""
+    """Return the servers at which a tick, and no pass, fails to look: to be filled.
+
+    Those with ``pods of `` before their names are looked at, but not decided on.
+    """
     found: set[str] = set()
-    see, tick = world.observe, operator.scaler.tick
+    see, ask, tick = world.observe, world.load.scrape, operator.scaler.tick
     ticking = False
 
     def observe(server: Key) -> ServerWorld:
         if ticking and server[1] in found:
             raise KeyError("a bug")
         return see(server)
+
+    async def scrape(pods: Iterable[Pod]) -> Any:
+        asked = tuple(pods)
+        if any(f"pods of {pod.name.split('-')[0]}" in found for pod in asked):
+            raise KeyError("another bug")
+        return await ask(asked)
 
     async def tick_blindly() -> str:
         nonlocal ticking
@@ -304,6 +313,7 @@ def break_looks(world: World, operator: Operator, monkeypatch: pytest.MonkeyPatc
             ticking = False
 
     monkeypatch.setattr(world, "observe", observe)
+    monkeypatch.setattr(world.load, "scrape", scrape)
     monkeypatch.setattr(operator.scaler, "tick", tick_blindly)
     return found
 
@@ -345,8 +355,9 @@ async def test_a_server_that_cannot_be_looked_at_keeps_no_other_from_it_and_is_t
     assert len(told()) == 2
 
 
+@pytest.mark.parametrize("broken", ["first", "pods of first"])
 async def test_a_server_that_cannot_be_looked_at_keeps_its_gpus(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     operator = Operator(world, max_gpus=4)
     blind = break_looks(world, operator, monkeypatch)
@@ -357,7 +368,7 @@ async def test_a_server_that_cannot_be_looked_at_keeps_its_gpus(
     await operator.run(seconds=120)
     assert (live(world, "first"), live(world, "second")) == (3, 1)
 
-    blind.add("first")
+    blind.add(broken)
     world.load.arrivals["second"] = 80.0
     await operator.run(seconds=60)
     assert (live(world, "first"), live(world, "second")) == (3, 1)
