@@ -33,6 +33,9 @@ ANNOTATION_REPAIR: Final = f"{GROUP}/repair"
 """On a server, by its user: a new value asks for one check of all its files on the claim. On a
 sync Job: the value that it answers."""
 
+ANNOTATION_RETRY: Final = f"{GROUP}/retry"
+"""On a model, by its user: a new value asks for one more try of what pods refused."""
+
 ANNOTATION_MANIFEST: Final = f"{GROUP}/manifest"
 """On a sync Job: the hash of the repository manifest that it makes true."""
 ANNOTATION_CONFIG_MAP: Final = f"{GROUP}/manifest-config-map"

@@ -218,6 +218,8 @@ class TritonModelStatus(Observed):
     """How far the last change has got."""
     last_failure: LastFailure | None = None
     """The last thing that went wrong."""
+    retry: str = ""
+    """Value of the annotation triton-operator.io/retry whose try has come to an end."""
     sync: SyncProgress | None = None
     """How far the copying of files is, while it runs for longer than some seconds."""
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MAX_VERSIONS)] = ()

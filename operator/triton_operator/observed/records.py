@@ -69,6 +69,16 @@ class ModelRecord:
         return status.config_hash if here else ""
 
     @property
+    def retry(self) -> str:
+        """The user's last request to try what was refused; one that is taken back asks nothing."""
+        return self.meta.request(names.ANNOTATION_RETRY) or self.status.retry
+
+    @property
+    def is_asked_again(self) -> bool:
+        """Whether the status does not tell yet what came of that request."""
+        return self.retry != self.status.retry
+
+    @property
     def folder(self) -> str:
         """The name that clients use, which is the folder's name in the repository."""
         if self.spec is not None:

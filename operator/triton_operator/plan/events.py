@@ -82,13 +82,23 @@ def _rotation_events(before: Status, after: Status) -> tuple[Event, ...]:
 
 def _ready_events(before: Status, after: Status) -> tuple[Event, ...]:
     old, new = _ready(before), _ready(after)
-    if new is None or _same(old, new):
+    if new is None or (_same(old, new) and not _is_refused_again(before, after)):
         return ()
     if new.status == "True":
         return (Event("Normal", new.reason, new.message),)
     if new.reason in _PASSING:
         return ()
     return (Event("Warning", new.reason, new.message),)
+
+
+def _is_refused_again(before: Status, after: Status) -> bool:
+    """Return whether another try, which its user had asked for, has come to no better end."""
+    match before, after:
+        case TritonModelStatus(retry=old), TritonModelStatus(
+            retry=new, transition="BlockedByFailedLoad"
+        ):
+            return old != new
+    return False
 
 
 def is_passing(before: TritonModelStatus, after: TritonModelStatus) -> bool:

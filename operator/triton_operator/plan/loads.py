@@ -22,7 +22,7 @@ Slot = tuple[str, str, str]
 """Pod uid, start of its container, and model: there one action at a time can go on."""
 
 Attempt = tuple[str, str, str, str, str]
-"""A slot, generation and context: what makes another try the same try."""
+"""A slot, generation and occasion: what makes another try the same try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Load:
     hash: str
     first: bool
     """No pod serves this generation yet: a refusal is the generation's fault."""
-    context: str = ""
-    """Digest of the ensembles and members that it has to work with."""
+    occasion: str = ""
+    """With whom, and at whose request: what makes it another try."""
     along: tuple["Load", ...] = ()
     """Members that Triton loads with this ensemble, as their folders have changed."""
     due: bool = True
@@ -50,7 +50,7 @@ class Load:
     @property
     def attempt(self) -> Attempt:
         """What makes another try the same try."""
-        return (*self.slot, self.hash, self.context)
+        return (*self.slot, self.hash, self.occasion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _find_carriers(
             own = next((load for load in due.get(name, ()) if load.pod == pod), None)
             if own is None and serves(served, links[name]):
                 plan = links[name]
-                own = Load(pod, name, plan.object, str(plan.link), False, plan.context, due=False)
+                own = Load(pod, name, plan.object, str(plan.link), False, plan.occasion, due=False)
             if own is not None and not {name, *below} & set(moving):
                 first = own.first or any(load.first for load in along)
                 carriers.append(replace(own, along=along, first=first))
@@ -212,6 +212,6 @@ def _plan_model(plan: ModelPlan, pods: Mapping[Pod, Served]) -> tuple[Load, ...]
         key=lambda pod: (not pod.ready, pod.name),
     )
     return tuple(
-        Load(pod, plan.folder, plan.object, plan.link, first=not proven, context=plan.context)
+        Load(pod, plan.folder, plan.object, plan.link, first=not proven, occasion=plan.occasion)
         for pod in (behind if proven else behind[:1])
     )

@@ -129,6 +129,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         last_failure=failure
         or (None if synced.holds else _sync_failure(plan, seen, now))
         or before.last_failure,
+        retry=plan.record.retry if failure is not None or up_to_date else before.retry,
         sync=None if synced.holds else find_progress(plan, seen.sync),
         artifacts=find_artifacts(plan, seen.sync),
     )
@@ -234,7 +235,8 @@ def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | 
         config_hash=plan.wanted,
         context_hash=plan.context,
     )
-    return _dated(plan, failure)
+    # What another try has come to is news, also if it is the same.
+    return failure if plan.record.is_asked_again else _dated(plan, failure)
 
 
 def _dated(plan: ModelPlan, failure: LastFailure) -> LastFailure:

@@ -59,6 +59,11 @@ class ModelPlan:
         return self.verdict.record
 
     @property
+    def occasion(self) -> str:
+        """With whom, and at whose request, the link is tried: each has a try of its own."""
+        return f"{self.context} {self.record.retry}"
+
+    @property
     def object(self) -> str:
         """Name of the ``TritonModel``."""
         return self.record.meta.name
@@ -276,6 +281,7 @@ def _plan_model(verdict: Verdict, server: str) -> ModelPlan:
         and failure is not None
         and status.transition == "BlockedByFailedLoad"
         and failure.config_hash == verdict.generation.hash != good
+        and not verdict.record.is_asked_again
     )
     return ModelPlan(verdict, good or None, failure if refused else None)
 

@@ -160,7 +160,7 @@ class Loader:
                 continue
             for pod, served in this.served.items():
                 again = Load(
-                    pod, plan.folder, plan.object, plan.link, False, plan.context, due=False
+                    pod, plan.folder, plan.object, plan.link, False, plan.occasion, due=False
                 )
                 waits = again.attempt in known or again.slot in memory.busy()
                 linked = pod.repository == LINKS
@@ -175,7 +175,7 @@ class Loader:
             for attempt, (when, refusal) in self._tried.items()
             if (now - when).total_seconds() < (_RETRY_SECONDS if refusal else _UNCLEAR_SECONDS)
         }
-        plans = {(plan.folder, plan.link, plan.context): plan for plan in this.plans}
+        plans = {(plan.folder, plan.link, plan.occasion): plan for plan in this.plans}
         pods = {(pod.uid, pod.started_at): served for pod, served in this.served.items()}
         known: dict[str, Refusal] = {}
         for (uid, started_at, *what), (_, refusal) in self._tried.items():

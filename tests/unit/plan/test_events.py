@@ -56,6 +56,21 @@ def test_another_message_is_no_news() -> None:
     assert find_events(status("True Serving", "1 of 1"), status("True Serving", "2 of 2")) == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "transition", "news"),
+    [
+        ("False LoadFailed", "BlockedByFailedLoad", 1),
+        ("False NoReadyPods", "UpToDate", 0),
+        ("True Serving", "UpToDate", 0),
+    ],
+)
+def test_the_same_refusal_of_another_try_is_news(said: str, transition: str, news: int) -> None:
+    before = status(said).model_copy(update={"transition": transition})
+    after = before.model_copy(update={"retry": "monday"})
+
+    assert len(find_events(before, after)) == news
+
+
 def test_the_same_refusal_of_another_spec_is_news() -> None:
     before, after = status("False InvalidSpec"), status("False InvalidSpec", generation=2)
 

@@ -125,6 +125,8 @@ class Triton:
     """What opens its model-control API, from its start on."""
     overridden: set[str] = field(default_factory=set)
     wedged: set[str] = field(default_factory=set)
+    short: set[str] = field(default_factory=set)
+    """Models that there is no memory for now."""
 
     def start(self) -> None:
         for model in sorted(self.linked()):
@@ -152,7 +154,8 @@ class Triton:
         code = "".join(text for v in generation.versions for text in v.files.values())
         if "die" in code:
             raise ServerKilledError
-        problem = "RuntimeError: boom" if "raise" in code or "silent" in code else ""
+        refuses = "raise" in code or "silent" in code or model in self.short
+        problem = "RuntimeError: boom" if refuses else ""
         for member in members(config_of(generation)):
             new = self.linked().get(member)
             if (member not in self.loaded or new not in (None, self.loaded[member])) and (
@@ -229,6 +232,8 @@ class FakeTriton:
     def __init__(self) -> None:
         self.processes: dict[str, Triton] = {}
         """The running process by pod uid; none while a container is down."""
+        self.short: set[str] = set()
+        """Models that no pod has the memory for now."""
         self.deaf: set[str] = set()
         """Names of pods that do not answer."""
         self.release = asyncio.Event()

@@ -559,7 +559,7 @@ class World:
                 state = {"waiting": {"reason": "CreateContainerConfigError"}}
                 self._set_pod(pod, state, ready=False)
                 return
-            process = Triton(server, claim, repository=repository, key=key)
+            process = Triton(server, claim, repository=repository, key=key, short=self.triton.short)
             if "crash" in pod["status"]:
                 pod["status"]["restarts"] = pod["status"].get("restarts", 0) + 1
             try:

@@ -1,0 +1,201 @@
+"""What pods refused is tried once more when its user asks, as safely as the first time."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve, ending, hash_of
+from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from triton_operator import names
+
+FAR_SECONDS = 320.0
+"""More than the pause after which the operator tries by itself what it may."""
+
+
+def ask(world: World, request: str) -> None:
+    """Annotate the model, as its user would."""
+    meta = world.objects[(names.KIND_MODEL, NAMESPACE, "resnet")]["metadata"]
+    meta["annotations"] = {names.ANNOTATION_RETRY: request} if request else {}
+
+
+def tries(world: World) -> int:
+    """Loads of the model by all processes that run."""
+    return sum(process.loads.count("resnet") for process in world.processes("vision"))
+
+
+async def blocked(world: World, operator: Operator, code: str = "pass  # better") -> str:
+    """Two pods serve a model, and the first one has refused an update; return what they serve."""
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    world.model("steady", **SHARED)
+    await operator.settle()
+    if code != "die":
+        world.triton.short.add("resnet")
+    world.model("resnet", code, **SHARED)
+    await operator.settle()
+    assert world.condition("resnet") == "False BlockedByFailedLoad"
+    return hash_of(world, "resnet")
+
+
+async def test_a_refused_update_is_served_when_it_is_asked_for_once_more(
+    world: World, operator: Operator
+) -> None:
+    old = await blocked(world, operator)
+    world.triton.short.clear()
+    before = tries(world)
+    await operator.run(seconds=FAR_SECONDS)
+    assert tries(world) == before
+
+    ask(world, "monday")
+    await operator.settle()
+
+    assert_all_serve(world, "vision", "resnet", "steady")
+    assert hash_of(world, "resnet") != old
+    assert tries(world) == before + 2
+    assert world.model_status("resnet").retry == "monday"
+
+
+@pytest.mark.parametrize("code", ["pass  # better", "die"])
+async def test_each_request_is_one_try_also_for_an_operator_without_memory(
+    world: World, operator: Operator, code: str
+) -> None:
+    old = await blocked(world, operator, code)
+    first = world.model_status("resnet").last_failure
+    deaths: list[str] = []
+    died = world.triton.died
+
+    def die(uid: str) -> None:
+        deaths.append(uid)
+        died(uid)
+
+    world.triton.died = die
+    news = world.warnings("resnet")
+
+    def told() -> int:
+        """Times that a pod refused it: in vain, or with its life."""
+        refused = "\n".join(line for p in world.processes("vision") for line in p.log)
+        return len(deaths) + refused.count("failed to load 'resnet'")
+
+    before = told()
+    for number, request in enumerate(("monday", "tuesday"), start=1):
+        ask(world, request)
+        await operator.settle()
+        operator.restart()
+        await operator.run(seconds=FAR_SECONDS)
+        await operator.settle()
+
+        assert told() == before + number
+        assert [loaded["resnet"] for loaded in world.serving("vision")] == [old, old]
+        status = world.model_status("resnet")
+        assert (status.transition, status.retry) == ("BlockedByFailedLoad", request)
+        assert world.warnings("resnet") == news + number * ["BlockedByFailedLoad"]
+
+    last = world.model_status("resnet").last_failure
+    assert first is not None
+    assert last is not None
+    assert last.time > first.time
+    ask(world, "")
+    await operator.settle()
+    assert told() == before + 2
+
+
+async def test_a_first_version_is_tried_at_once(world: World, operator: Operator) -> None:
+    world.triton.short.add("resnet")
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    assert world.condition("resnet") == "False LoadFailed"
+    refused = len(world.warnings("resnet"))
+
+    ask(world, "monday")
+    await operator.settle()
+    assert world.condition("resnet") == "False LoadFailed"
+    assert len(world.warnings("resnet")) == refused + 1
+
+    world.triton.short.clear()
+    ask(world, "tuesday")
+    await operator.settle()
+    assert_all_serve(world, "vision", "resnet")
+
+
+async def test_a_request_of_a_model_that_is_served_loads_nothing(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    before = tries(world)
+
+    ask(world, "monday")
+    await operator.settle()
+
+    assert tries(world) == before
+    assert world.model_status("resnet").retry == "monday"
+    assert world.warnings("resnet") == []
+
+
+@pytest.mark.parametrize("newcomer", [False, True], ids=["an update", "a newcomer"])
+async def test_new_pods_are_made_once_more_for_an_immutable_server(
+    world: World, operator: Operator, *, newcomer: bool
+) -> None:
+    world.server("vision", replicas=2, modelUpdates="Rollout")
+    world.model("steady", **SHARED)
+    if not newcomer:
+        world.model("resnet", **SHARED)
+    await operator.settle()
+    world.triton.short.add("resnet")
+    world.model("resnet", "pass  # better", **SHARED)
+    await operator.settle(steps=80)
+    refused, serving = world.condition("resnet"), world.serving("vision")
+    assert refused == f"False {'LoadFailed' if newcomer else 'BlockedByFailedLoad'}"
+    pods = {pod.uid for pod in world.server_pods("vision")}
+
+    ask(world, "monday")
+    await operator.settle(steps=80)
+    assert world.condition("resnet") == refused
+    assert world.model_status("resnet").retry == "monday"
+    assert world.serving("vision") == serving
+    again = {pod.uid for pod in world.server_pods("vision")}
+    # ResourceAware: one pod went for the try, and one came back.
+    assert len(again - pods) == 1
+    await operator.run(seconds=FAR_SECONDS)
+    assert {pod.uid for pod in world.server_pods("vision")} == again
+
+    world.triton.short.clear()
+    ask(world, "tuesday")
+    await operator.settle(steps=80)
+    assert_all_serve(world, "vision", "resnet", "steady")
+
+
+def succeed(world: World) -> None:
+    world.triton.short.clear()
+
+
+def fail(_: World) -> None:
+    """There is no memory yet."""
+
+
+@pytest.mark.parametrize("end", [succeed, fail])
+async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
+    end: Callable[[World], None],
+) -> None:
+    async def begun() -> tuple[World, Operator]:
+        world = World()
+        operator = Operator(world)
+        await blocked(world, operator)
+        end(world)
+        ask(world, "monday")
+        return world, operator
+
+    expected, operator = await begun()
+    await operator.settle()
+
+    moment, killed = 1, True
+    while killed:
+        world, operator = await begun()
+        killed = await operator.killed_at(moment)
+        await operator.settle()
+        assert ending(world) == ending(expected), f"killed at moment {moment}"
+        assert world.model_status("resnet").retry == "monday"
+        moment += 1
+    assert moment > 8
