@@ -19,7 +19,7 @@ from tests.cluster.support.clients import Clients
 from tests.cluster.support.drain import draining, uncordon
 from tests.cluster.support.gateway import gateway
 from tests.cluster.support.installation import Installation
-from tests.cluster.support.kube import Object
+from tests.cluster.support.kube import Object, condition
 from tests.cluster.support.load import Load
 from tests.cluster.support.manifests import adds, model, server, version
 from tests.cluster.support.waiting import wait_for
@@ -163,6 +163,10 @@ def test_without_a_free_gpu_auto_replaces_in_place(world: World, clients: Client
     wait_for("the next rollout may have a spare pod", lambda: surge(world) == 1, 20)
 
 
+def progress(world: World) -> Object:
+    return condition(world.get("TritonServer", SERVER), "Progressing")
+
+
 def test_a_rollout_that_fails_stops_and_can_be_taken_back(
     world: World, clients: Clients, figure: Callable[[str], None]
 ) -> None:
@@ -178,7 +182,10 @@ def test_a_rollout_that_fails_stops_and_can_be_taken_back(
     )
     told = time.monotonic() - started
     assert "crashes: " in failed["message"]
+    refused = "unrecognized option '--no-such-flag=1'"
+    wait_for("the argument is named", lambda: refused in progress(world).get("message", ""), 40)
     assert "1 of 2 pods serve on as before" in failed["message"]
+    named = progress(world)["message"]
     left = [pod for pod in world.pods(SERVER) if pod.ready]
     assert len(uids(left) & uids(before)) == 1
 
@@ -187,7 +194,7 @@ def test_a_rollout_that_fails_stops_and_can_be_taken_back(
     assert uids(left) < uids(world.pods(SERVER))
     clients.tell("args that Triton refuses, and the way back", started)
     figure(f"args that Triton refuses: told after {told:.0f} s, in these words:")
-    figure(f"  {failed['message']}")
+    figure(f"  {named}")
 
 
 def test_a_killed_operator_in_a_rollout_loses_no_request(

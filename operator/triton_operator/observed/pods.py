@@ -1,7 +1,7 @@
 """Pods of servers and of their sync Jobs."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ COMPONENT_SERVER = "server"
 COMPONENT_SYNC = "sync"
 
 _SAID_LENGTH = 600
+_LAST_WORDS = ", last words: …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,10 @@ class Pod:
         waits = self.waiting.startswith("CrashLoopBackOff")
         return self.is_crashing and self.restarts + waits > 1
 
+    def with_words(self, words: str) -> Self:
+        """Return the pod of which a crash is told in these words, in place of the last ones."""
+        return replace(self, crash=f"{self.crash.partition(_LAST_WORDS)[0]}: {words}")
+
 
 def control_key_secret(spec: Mapping[str, Any]) -> str:
     """Return the Secret from which pods of a spec have their control key; empty if from none."""
@@ -148,4 +153,4 @@ def _ours(containers: Iterable[Mapping[str, Any]] | None) -> Mapping[str, Any]:
 def _crash(ended: Mapping[str, Any]) -> str:
     reason, code = ended.get("reason", "Error"), ended["exitCode"]
     said = " ".join(str(ended.get("message", "")).split())[-_SAID_LENGTH:]
-    return f"{reason}, exit code {code}" + (f", last words: …{said}" if said else "")
+    return f"{reason}, exit code {code}" + (f"{_LAST_WORDS}{said}" if said else "")

@@ -10,6 +10,13 @@ _MAX_LENGTH = 1000
 _NEXT_LINE = r"^[IWEF]\d{4}\ |^\d{4}-\d\d-\d\dT|\Z"
 """Where a message ends: Triton's own may have several lines."""
 _FLAGS = re.VERBOSE | re.DOTALL | re.MULTILINE
+_USAGE = re.compile(r"--[a-z][a-z0-9-]+ <[a-z][^>]*>")
+_ARGUMENT_ERROR = re.compile(
+    r"""^(?:\S*/)?tritonserver:\ (?P<first>[^\n]+)$
+        |(?P<last>(?:Bad\ option:\ "|Unexpected\ argument:\ ).*)\Z""",
+    _FLAGS,
+)
+"""What Triton cannot parse it says after its list of arguments, what getopt cannot before it."""
 
 
 def find_load_error(log: str, model: str) -> str | None:
@@ -37,6 +44,17 @@ def find_start_error(log: str, model: str) -> str | None:
     )
     match = pattern.search(log)
     return _clean(match["reason"]) if match else None
+
+
+def is_usage(words: str) -> bool:
+    """Return whether a server ended with its list of arguments: it was started with a wrong one."""
+    return _USAGE.search(words) is not None
+
+
+def find_argument_error(said: str) -> str:
+    """Return which argument a server refused, from its log or its end; empty if it names none."""
+    match = _ARGUMENT_ERROR.search(said)
+    return shorten(match["first"] or match["last"]) if match else ""
 
 
 def find_unfinished(log: str) -> tuple[str, ...] | None:

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from triton_operator.errors import OperatorError
-from triton_operator.observed import Pod
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.rollouts import blame, find_fallen
 from triton_operator.plan.sync import SyncState
 from triton_operator.ports import Cluster, Key
+from triton_operator.reconcile.crashes import read_ended
 from triton_operator.reconcile.state import Pass
 
 _Logs = dict[tuple[str, int], tuple[str, ...]]
@@ -37,20 +36,10 @@ class Roller:
         refusals: dict[str, Refusal] = {}
         for pod in sorted(find_fallen(this.served, this.repository), key=lambda pod: pod.name):
             end = (pod.uid, pod.restarts)
-            logs = before.get(end) or await self._read(server[0], pod)
+            logs = before.get(end) or await read_ended(self._cluster, server[0], pod)
             if logs:
                 known[end] = logs
                 self._logs[server] = known
             found = (blame(this.plans, this.sync.failures, pod, log) for log in logs)
             refusals = refusals or next(filter(None, found), {})
         return replace(this, refusals=refusals) if refusals else this
-
-    async def _read(self, namespace: str, pod: Pod) -> tuple[str, ...]:
-        logs = []
-        # The container that ended may have been started again since the pod was observed.
-        for previous in (False, True):
-            try:
-                logs.append(await self._cluster.read_log(namespace, pod, previous=previous))
-            except OperatorError:
-                continue  # No such container: it has not ended yet, or is cleaned up.
-        return tuple(logs)

@@ -19,6 +19,7 @@ from triton_operator.plan.replicas import Scaling, carries_out, plan_deletion_co
 from triton_operator.ports import Clock, Cluster, Key, ModelServers, Telemetry
 from triton_operator.reconcile.claims import Claims
 from triton_operator.reconcile.control_keys import ControlKeys
+from triton_operator.reconcile.crashes import Crashes
 from triton_operator.reconcile.loader import Loader
 from triton_operator.reconcile.releaser import Releaser
 from triton_operator.reconcile.reporter import Reporter
@@ -55,6 +56,7 @@ class ServerReconciler:
         self._claims = Claims(cluster, clock)
         self._syncer = Syncer(cluster, self._claims, settings, clock, telemetry)
         self._roller = Roller(cluster)
+        self._crashes = Crashes(cluster)
         self._keys = ControlKeys(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
 
@@ -79,6 +81,7 @@ class ServerReconciler:
         if record is None:
             self._syncer.forget(key)
             self._roller.forget(key)
+            self._crashes.forget(key)
             return self._settings.resync_seconds
         present = [model for model in world.models if model.meta.deletion_timestamp is None]
         leaving = tuple(model for model in present if model.leaves(record.meta.name))
@@ -125,7 +128,7 @@ class ServerReconciler:
         if is_immutable(server):
             self._loader.cancel(record.key)
         workload = Workload.parse(world.child("Deployment", child.deployment))
-        pods = tuple(world.server_pods())
+        pods = await self._crashes.explain(record.key, world.server_pods())
         ring = await self._keys.provide(record.meta, workload, pods)
         served = await self._loader.observe(pods, ring.keys)
         content = plan_content(

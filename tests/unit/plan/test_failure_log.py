@@ -3,10 +3,12 @@
 import pytest
 
 from triton_operator.plan.failure_log import (
+    find_argument_error,
     find_load_error,
     find_misfit,
     find_start_error,
     find_unfinished,
+    is_usage,
     shorten,
 )
 
@@ -101,3 +103,59 @@ def test_why_an_ensemble_was_dropped_is_found():
 
     assert find_misfit(log, "e") == said
     assert find_misfit(log, "other") is None
+
+
+USAGE = """\
+Usage: tritonserver [options]
+  --help
+\tPrint usage
+
+Server:
+  --id <string>
+\tIdentifier for this server.
+  --trace-log-frequency <integer>
+\tDEPRECATED: Please use --trace-config
+\ttriton,log-frequency=<value>Set the trace log frequency. If the value is 0, Triton will
+\tonly log the trace output to <trace-file> when shutting down.
+\tlogs the 101-th to the 200-th traces to file <trace-file>.1.
+\tDefault is 0.
+
+
+"""
+"""What Triton 2.51 says of its arguments, shortened: it is 400 lines long."""
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            "tritonserver: unrecognized option '--no-such-flag=1'\n" + USAGE,
+            "unrecognized option '--no-such-flag=1'",
+        ),
+        (
+            "/opt/tritonserver/bin/tritonserver: option '--log-verbose' requires an argument\n"
+            + USAGE,
+            "option '--log-verbose' requires an argument",
+        ),
+        (
+            USAGE + 'Bad option: "--http-port".\nInvalid option value. Got abc\n\n',
+            'Bad option: "--http-port". Invalid option value. Got abc',
+        ),
+        (USAGE + "Unexpected argument: stray\n", "Unexpected argument: stray"),
+        (USAGE, ""),
+        (START, ""),
+        (LOG, ""),
+    ],
+)
+def test_the_argument_that_triton_refuses_is_named(log: str, said: str) -> None:
+    assert find_argument_error(log) == said
+
+
+def test_the_list_of_arguments_is_told_from_other_last_words() -> None:
+    tail = " ".join(USAGE.split())[-600:]
+    assert is_usage(tail)
+    assert find_argument_error(f"Error, exit code 1, last words: …{tail}") == ""
+    refused = f'{tail[-300:]} Bad option: "--rate-limit". invalid argument for --rate-limit'
+    assert find_argument_error(refused).startswith('Bad option: "--rate-limit". invalid')
+    for other in (START, LOG, ISO, "what(): no CUDA-capable device is detected"):
+        assert not is_usage(" ".join(other.split())[-600:])

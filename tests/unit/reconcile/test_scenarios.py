@@ -877,6 +877,27 @@ async def test_what_served_before_is_not_held_back_from_pods_that_crash(
     (said,) = [c.message for c in world.server_status("vision").conditions if c.type == "Ready"]
     assert "exit code 139" in said
     assert "no CUDA-capable device" in said
+    assert world.log_reads == []
+
+
+async def test_the_argument_that_triton_refuses_is_told_though_its_last_words_are_others(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.crashing.add("vision")
+    options = "".join(f"  --option-{each} <integer>\n\tWhat it does.\n" for each in range(400))
+    world.crash_log = f"tritonserver: unrecognized option '--x'\nUsage: tritonserver\n{options}"
+    await operator.settle()
+    await operator.run(seconds=60)
+
+    (said,) = [c.message for c in world.server_status("vision").conditions if c.type == "Ready"]
+    assert said.endswith("crashes: Error, exit code 139: unrecognized option '--x'")
+    # The log of the container that ended, and that of the one before it.
+    assert sorted(world.log_reads) == sorted(2 * [pod.name for pod in world.server_pods("vision")])
+
+    world.crashing.clear()
+    await operator.settle()
+    assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
 
 
 # ---- loads that never end ---------------------------------------------------------------------

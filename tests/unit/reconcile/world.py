@@ -78,6 +78,8 @@ class World:
         """The last process by pod uid that could not start."""
         self.crashing: set[str] = set()
         """Servers whose processes end, whatever they load."""
+        self.crash_log = "no CUDA-capable device is detected"
+        """What these processes say; the kubelet keeps the end of it."""
         self.stuck_jobs = False
         self.copying: list[JobEvent] | None = None
         """While this is set, Jobs run on; it is their log."""
@@ -342,6 +344,8 @@ class World:
         if pod.component == COMPONENT_SYNC:
             events = self.copying or self._job_logs.get(pod.uid, ())
             return "\n".join(event.to_json() for event in events)
+        if _label(self.objects[("Pod", namespace, pod.name)], names.LABEL_SERVER) in self.crashing:
+            return self.crash_log
         ended, process = self.ended.get(pod.uid), self.triton.processes.get(pod.uid)
         found = ended if previous or process is None else process
         if found is None:
@@ -584,7 +588,7 @@ class World:
         pod["status"]["crash"] = {
             "reason": "Error",
             "exitCode": 139,
-            "message": "no CUDA-capable device is detected",
+            "message": self.crash_log[-2048:],
             "finishedAt": self.now.isoformat(),
         }
         self._set_pod(pod, {"waiting": {"reason": "CrashLoopBackOff"}}, ready=False)
