@@ -235,6 +235,36 @@ class TestBrokenUpdate:
         world.wait_ready(name)
         assert triton.number(world.service(SERVER), name) == 2.0
 
+    def test_is_tried_once_more_when_asked(self, world: World, name: str) -> None:
+        world.apply(model(name, version(1, adds(1)), on=SERVER))
+        world.wait_ready(name)
+        path = f"/dev/shm/{name}"
+        lacking = f"    def initialize(self, args):\n        open({path!r}).close()\n\n"
+        code = adds(2).replace("    def execute", f"{lacking}    def execute")
+        world.apply(model(name, version(1, code), on=SERVER))
+        world.wait_condition("TritonModel", name, "Loaded", "False", reason="BlockedByFailedLoad")
+
+        def answered(request: str) -> Object | None:
+            status = world.status("TritonModel", name)
+            return status if status.get("retry") == request else None
+
+        world.annotate("TritonModel", name, retry="too soon")
+        status = wait_for("it is tried, in vain", lambda: answered("too soon"), 40)
+        assert status["transition"] == "BlockedByFailedLoad"
+        assert triton.number(world.service(SERVER), name) == 2.0
+
+        # What was lacking comes to both pods: another model brings it.
+        brings = code.replace(f"open({path!r})", f"open({path!r}, 'w')")
+        world.apply(model("brings", version(1, brings), on=SERVER))
+        world.wait_ready("brings")
+        assert world.status("TritonModel", name)["transition"] == "BlockedByFailedLoad"
+        world.annotate("TritonModel", name, retry="now")
+        world.wait_ready(name)
+        assert triton.number(world.service(SERVER), name) == 3.0
+        wait_for("the request is answered", lambda: answered("now"), 20)
+        world.delete("TritonModel", "brings")
+        world.wait_gone("TritonModel", "brings")
+
     def test_of_a_config_that_triton_cannot_read(self, world: World, name: str) -> None:
         world.apply(model(name, version(1, adds(1)), on=SERVER))
         world.wait_ready(name)
