@@ -67,7 +67,8 @@ class TestDrift:
     """What somebody does to a pod behind the operator's back is put right and told."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def _often(self, operator: Installation) -> Iterator[None]:
+    @staticmethod
+    def _often(operator: Installation) -> Iterator[None]:
         operator.install(resyncSeconds=3)
         yield
         operator.install()
