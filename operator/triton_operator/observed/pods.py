@@ -47,6 +47,8 @@ class Pod:
     crash: str = ""
     """How the container ended before it was started again; empty if it never failed."""
     crashed_at: datetime | None = None
+    refuses_arguments: bool = False
+    """Whether it crashes because of what it was started with, whatever models there are."""
     finished: bool = False
     exit_code: int | None = None
     exit_reason: str = ""
@@ -127,9 +129,10 @@ class Pod:
         waits = self.waiting.startswith("CrashLoopBackOff")
         return self.is_crashing and self.restarts + waits > 1
 
-    def with_words(self, words: str) -> Self:
-        """Return the pod of which a crash is told in these words, in place of the last ones."""
-        return replace(self, crash=f"{self.crash.partition(_LAST_WORDS)[0]}: {words}")
+    def with_refused_argument(self, words: str) -> Self:
+        """Return the pod that crashes because of an argument, told in place of its last words."""
+        crash = f"{self.crash.partition(_LAST_WORDS)[0]}: {words}"
+        return replace(self, crash=crash, refuses_arguments=True)
 
 
 def control_key_secret(spec: Mapping[str, Any]) -> str:

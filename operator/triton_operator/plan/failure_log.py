@@ -21,29 +21,22 @@ _ARGUMENT_ERROR = re.compile(
 
 def find_load_error(log: str, model: str) -> str | None:
     """Return what Triton last logged about failing to load a model, or None."""
-    quoted = re.escape(model)
-    pattern = re.compile(
-        rf"""failed\ to\ load\ '{quoted}'\ (?:version\ )?[^:\n]*:
-             \s*(?P<reason>.*?)(?={_NEXT_LINE})""",
-        _FLAGS,
-    )
-    found = [match["reason"] for match in pattern.finditer(log)]
-    return _clean(found[-1]) if found else None
+    return _find_last(log, rf"failed\ to\ load\ '{re.escape(model)}'\ (?:version\ )?[^:\n]*:")
+
+
+def find_config_error(log: str, model: str) -> str | None:
+    """Return what Triton last logged about a config that it could not take, or None."""
+    return _find_last(log, rf"Poll\ failed\ for\ model\ directory\ '{re.escape(model)}':")
 
 
 def find_start_error(log: str, model: str) -> str | None:
     """Return what Triton logged about a model that it could not load at its start, or None."""
-    if found := find_load_error(log, model):
-        return found
     quoted = re.escape(model)
-    pattern = re.compile(
-        rf"""(?:Poll\ failed\ for\ model\ directory\ '{quoted}':\s*
-             |(?=ensemble\ '{quoted}'\ )|(?=in\ ensemble\ {quoted},\ ))
-             (?P<reason>.*?)(?={_NEXT_LINE})""",
-        _FLAGS,
+    return (
+        find_load_error(log, model)
+        or find_config_error(log, model)
+        or _find_last(log, rf"(?=ensemble\ '{quoted}'\ |in\ ensemble\ {quoted},\ )")
     )
-    match = pattern.search(log)
-    return _clean(match["reason"]) if match else None
 
 
 def is_usage(words: str) -> bool:
@@ -79,6 +72,11 @@ def shorten(message: str) -> str:
         return message
     half = _MAX_LENGTH // 2 - 2
     return f"{message[:half]} … {message[-half:]}"
+
+
+def _find_last(log: str, opening: str) -> str | None:
+    found = re.findall(rf"{opening}\s*(.*?)(?={_NEXT_LINE})", log, _FLAGS)
+    return _clean(found[-1]) if found else None
 
 
 def _clean(reason: str) -> str:

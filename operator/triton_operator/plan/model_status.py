@@ -209,11 +209,9 @@ def _loaded(
     if plan.hold is not None:
         return Finding(ConditionType.LOADED, False, plan.hold.reason, plan.hold.message)
     if not current:
-        message = seen.blocked or (
-            f"new pods are starting; {seen.older} of an older revision serve on"
-            if seen.older
-            else "no pod of the server is ready yet"
-        )
+        starting = "new pods are starting" if seen.older else "no pod of the server is ready yet"
+        message = seen.blocked or starting
+        message += f"; {seen.older} of an older revision serve on" if seen.older else ""
         return Finding(ConditionType.LOADED, False, "NoReadyPods", message)
     if serving < current:
         message = f"{serving} of {current} ready pods serve it"

@@ -186,7 +186,11 @@ def plan_models(
 def _suspect(plan: ModelPlan, pods: Mapping[Pod, Served | None]) -> Hold | None:
     """Return why a generation that no pod ever served is kept from pods that crash at start."""
     # Not after the first failure: a link must not go while the next start may be reading it.
-    crashing = [pod for pod, served in pods.items() if served is None and pod.is_crash_looping]
+    crashing = [
+        pod
+        for pod, served in pods.items()
+        if served is None and pod.is_crash_looping and not pod.refuses_arguments
+    ]
     if not crashing or plan.wanted is None or plan.wanted == plan.good or plan.refusal is not None:
         return None
     if any(
@@ -198,6 +202,7 @@ def _suspect(plan: ModelPlan, pods: Mapping[Pod, Served | None]) -> Hold | None:
         f"pod {crashing[0].name} crashes while it starts ({crashing[0].crash}), and no pod has"
         " served this generation yet: it is kept from it until the pod runs, and then loaded alone"
     )
+    message += f". Generation {plan.good} keeps serving" if plan.good is not None else ""
     return Hold("ServerCrashing", message)
 
 

@@ -8,7 +8,12 @@ from datetime import datetime
 from triton_operator.errors import OperatorError, ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE
-from triton_operator.plan.failure_log import find_load_error, find_misfit, shorten
+from triton_operator.plan.failure_log import (
+    find_config_error,
+    find_load_error,
+    find_misfit,
+    shorten,
+)
 from triton_operator.plan.loads import Load, Unload, serves
 from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import (
@@ -19,6 +24,8 @@ from triton_operator.plan.models import (
 )
 from triton_operator.ports import Clock, Cluster, Key, ModelServers
 
+_NOT_READ = "failed to poll from model repository"
+"""All that Triton answers about a config that it cannot take; only its log says why."""
 _BLAME_SECONDS, _BLAME_TRIES = 0.5, 20
 """How often, and how long apart, to look whether the kubelet has seen a server die."""
 
@@ -105,7 +112,11 @@ class Attempts:
         if served is not None and errand.is_done(served):
             return await self._check_above(errand, served, started)
         if said is not None:
-            return Outcome(False, Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(said)}"))
+            reason = said
+            if _NOT_READ in said:
+                log = await self._read_log(errand, started)
+                reason = find_config_error(log, action.model) or said
+            return Outcome(False, Refusal(LOAD_FAILED, f"pod {action.pod.name}: {shorten(reason)}"))
         return Outcome(False, await self._explain(errand, served, started))
 
     async def _check_above(self, errand: Errand, served: Served, started: datetime) -> Outcome:

@@ -38,7 +38,7 @@ class Crashes:
                     logs = await read_ended(self._cluster, server[0], pod)
                     words = next(filter(None, map(find_argument_error, logs)), "")
                 told[pod.uid] = (pod.restarts, words)
-            explained.append(pod.with_words(words) if words else pod)
+            explained.append(pod.with_refused_argument(words) if words else pod)
         self._told[server] = told
         return tuple(explained)
 

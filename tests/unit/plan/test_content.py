@@ -22,6 +22,7 @@ from triton_operator.repository.manifest import LINKS, Link, revision_digest
 from triton_operator.repository.outcome import Outcome, encode_outcome
 
 ROLLOUT = {"modelUpdates": "Rollout"}
+LIVE_LINKS = Workload(exists=True)
 LIVE = Workload(exists=True, repository="live", repositories=frozenset({"live"}))
 
 
@@ -116,3 +117,26 @@ def test_pods_that_serve_otherwise_keep_what_is_good_while_the_server_changes_ov
 
     (link,) = content.manifest.links
     assert link.hash == ("good" if kept else hash_of(known))
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_change_is_kept_from_pods_that_crash_unless_their_arguments_are_the_reason(
+    refuses: bool,
+) -> None:
+    status = TritonModelStatus(server="vision", model_name="resnet", config_hash="good")
+    known = replace(model("resnet"), status=status)
+    serving = pod("serving")
+    crashing = pod("crashing", ready=False, running=False, crash="exit code 1", restarts=3)
+    crashing = replace(crashing, refuses_arguments=refuses)
+
+    content = plan(world(models=(known,)), LIVE_LINKS, (serving, crashing))
+
+    (each,) = content.plans
+    (link,) = content.manifest.links
+    if refuses:
+        assert (each.hold, link.hash) == (None, hash_of(known))
+    else:
+        assert each.hold is not None
+        assert each.hold.reason == "ServerCrashing"
+        assert each.hold.message.endswith("Generation good keeps serving")
+        assert link.hash == "good"

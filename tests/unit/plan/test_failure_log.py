@@ -4,6 +4,7 @@ import pytest
 
 from triton_operator.plan.failure_log import (
     find_argument_error,
+    find_config_error,
     find_load_error,
     find_misfit,
     find_start_error,
@@ -78,6 +79,12 @@ error: creating server: Internal - failed to load all models
 )
 def test_a_start_that_failed_says_why_of_every_model(model: str, reason: str | None) -> None:
     assert find_start_error(START, model) == reason
+
+
+def test_why_a_config_was_not_taken_is_what_was_said_last() -> None:
+    before = START.replace("failed to read text proto from /models/broken", "before")
+    assert find_config_error(before + START, "broken") == find_start_error(START, "broken")
+    assert find_config_error(START, "bad") is None
 
 
 def test_a_start_that_failed_to_load_says_so() -> None:

@@ -88,6 +88,13 @@ SITUATIONS: dict[str, tuple[ModelRecord, Assessment, str, str, str]] = {
         "0/3 nodes",
         "InProgress",
     ),
+    "no new pod, and why": (
+        model(),
+        seen({pod("a", revision="older"): SERVED}, blocked="pod b crashes"),
+        "False NoReadyPods",
+        "pod b crashes; 1 of an older revision serve on",
+        "InProgress",
+    ),
     "pods of an old revision do not count": (
         model(),
         seen({pod("a", revision="older"): SERVED}),

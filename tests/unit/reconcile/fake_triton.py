@@ -154,6 +154,7 @@ class Triton:
         code = "".join(text for v in generation.versions for text in v.files.values())
         if "die" in code:
             raise ServerKilledError
+        self._read(model, code)
         refuses = "raise" in code or "silent" in code or model in self.short
         problem = "RuntimeError: boom" if refuses else ""
         for member in members(config_of(generation)):
@@ -190,6 +191,17 @@ class Triton:
                     f' "Invalid argument: in ensemble {other}, {problem}"'
                 )
                 self.unload(other)
+
+    def _read(self, model: str, code: str) -> None:
+        if "unread" in code:
+            self.log.append(
+                "E0101 00:00:00.000000 1 model_repository_manager.cc:1460]"
+                f" \"Poll failed for model directory '{model}': 'max_batch_size' must be"
+                f' non-negative value for {model}"'
+            )
+            raise LoadRefusedError(
+                f"failed to load '{model}', failed to poll from model repository"
+            )
 
     def override(self, model: str) -> None:
         """Load a model with a config from a request, as whoever has the key can."""

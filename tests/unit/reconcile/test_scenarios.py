@@ -841,6 +841,19 @@ async def test_what_the_operator_does_itself_is_no_drift(world: World, operator:
     assert drifts(world) == []
 
 
+async def test_why_triton_cannot_take_a_config_is_told_from_its_log(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    world.model("resnet", "pass  # unread", **SHARED)
+    await operator.settle()
+
+    assert world.condition("resnet") == "False BlockedByFailedLoad"
+    assert "'max_batch_size' must be non-negative value for resnet;" in world.message("resnet")
+
+
 # ---- servers that crash while they start ------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from triton_operator.api.model_config.message import (
+    Count32,
     Dims,
     Double,
-    Int32,
     Int64,
     Name,
     ProtoMessage,
@@ -228,7 +228,7 @@ class ModelConfig(ProtoMessage):
     """Shared library or runtime of the backend to use where it has more than one."""
     version_policy: ModelVersionPolicy | None = None
     """Which versions are served; the newest one if left out."""
-    max_batch_size: Int32 = 0
+    max_batch_size: Count32 = 0
     """Largest batch that the model takes; 0 if its tensors have no batch dimension."""
     input: Annotated[tuple[ModelInput, ...], Field(max_length=256)] = ()
     """Inputs that the model requires."""

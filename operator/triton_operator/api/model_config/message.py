@@ -15,6 +15,8 @@ from triton_operator.api.paths import MAX_PATH, is_relative_path
 from triton_operator.api.rules import Rule, Schema
 
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Schema({"format": "int32"})]
+Count32 = Annotated[int, Field(ge=0, le=2**31 - 1), Schema({"format": "int32"})]
+"""An int32 of Triton that may not be negative."""
 UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1), Schema({"format": "int64"})]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), Schema({"format": "int64"})]
 UInt64 = Annotated[int, Field(ge=0, le=2**63 - 1), Schema({"format": "int64"})]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from triton_operator.api.model_config.message import Int32, Int64, Name, ProtoMessage, UInt32
+from triton_operator.api.model_config.message import Count32, Int64, Name, ProtoMessage, UInt32
 from triton_operator.api.rules import Schema
 
 InstanceGroupKind = Literal["KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL"]
@@ -47,7 +47,7 @@ class ModelInstanceGroup(ProtoMessage):
     """Name of the group; made up by Triton if left out."""
     kind: InstanceGroupKind = "KIND_AUTO"
     """Device to run on; KIND_AUTO falls back to the CPU without a word, KIND_GPU fails."""
-    count: Int32 = 0
+    count: Count32 = 0
     """Instances on each GPU, or in all where no GPU is used; 0 lets the backend choose."""
     rate_limiter: ModelRateLimiter | None = None
     """What the rate limiter needs to know about these instances."""
