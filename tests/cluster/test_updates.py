@@ -270,14 +270,20 @@ class TestBrokenUpdate:
         world.wait_ready(name)
         good = wait_hash(world, name)
 
-        nowhere = {**PYTHON, "backend": "nosuch"}
-        world.apply(model(name, version(1, adds(1)), on=SERVER, config=nowhere))
-        blocked = world.wait_condition(
-            "TritonModel", name, "Loaded", "False", reason="BlockedByFailedLoad"
-        )
+        for change, words in (
+            ({"backend": "nosuch"}, "nosuch"),
+            # Of this one Triton tells the reason in its log only.
+            ({"dynamicBatching": {"preferredBatchSize": [16]}}, "preferred size must be <="),
+        ):
+            config = {**PYTHON, **change}
+            world.apply(model(name, version(1, adds(1)), on=SERVER, config=config))
 
-        assert "nosuch" in blocked["message"]
-        assert hashes(world, name) == [good, good]
+            def told(words: str = words) -> bool:
+                loaded = condition(world.get("TritonModel", name), "Loaded")
+                return loaded["reason"] == "BlockedByFailedLoad" and words in loaded["message"]
+
+            wait_for(f"{words!r} is told", told, 30, seen=lambda: world.get("TritonModel", name))
+            assert hashes(world, name) == [good, good]
 
     @staticmethod
     def _wait_replaced(world: World, lost: Pod) -> list[Pod]:
