@@ -226,6 +226,9 @@ def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | 
     refusal = seen.refusals.get(plan.object)
     if refusal is None or plan.wanted is None:
         return None
+    if plan.link != plan.wanted:
+        # Another generation was refused, which the link points to meanwhile.
+        return plan.refusal
     failure = LastFailure(
         reason=refusal.reason,
         message=refusal.message,

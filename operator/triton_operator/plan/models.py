@@ -211,12 +211,13 @@ def _plan_together(
 ) -> ModelPlan:
     """Return the plan of a model among the plans of what it calls and of what calls it.
 
-    What was refused together with others is tried again with other ones. An ensemble that serves
-    stays as it is while a member's wanted generation is not served: Triton would drop both the new
-    ensemble and the old one where they do not fit. Without a member that it calls, none can load.
+    What was refused together with others is tried again with other ones, and when one of these is
+    asked for once more. An ensemble that serves stays as it is while a member's wanted generation
+    is not served: Triton would drop both the new ensemble and the old one where they do not fit.
+    Without a member that it calls, none can load.
     """
-    others = [f"{each.folder}={each.link}" for each in below]
-    others += [f"{each.folder}={each.wanted}" for each in above]
+    others = [f"{each.folder}={each.link} {each.record.retry}".rstrip() for each in below]
+    others += [f"{each.folder}={each.wanted} {each.record.retry}".rstrip() for each in above]
     context = short_digest(" ".join(others))
     refusal, hold = plan.refusal, plan.hold
     depends = bool(below) or (refusal is not None and refusal.reason == BREAKS_ENSEMBLE)

@@ -31,8 +31,9 @@ class Crashes:
         before, told = self._told.get(server, {}), _Told()
         explained = []
         for pod in pods:
-            words = find_argument_error(pod.crash) if pod.is_crashing else ""
-            if not words and pod.is_crashing and is_usage(pod.crash):
+            refuses = pod.is_crashing and is_usage(pod.crash)
+            words = find_argument_error(pod.crash) if refuses else ""
+            if refuses and not words:
                 restarts, words = before.get(pod.uid, (-1, ""))
                 if not words and restarts != pod.restarts:
                     logs = await read_ended(self._cluster, server[0], pod)

@@ -242,16 +242,16 @@ class Loader:
         refusal = outcome.refusal
         self._telemetry.loaded(outcome.result, (self._now() - begun).total_seconds())
         if refusal is not None and refusal.reason == LOAD_TIMED_OUT:
-            memory.timeouts[action.slot] += 1
+            memory.timeouts.setdefault(action.slot, set()).add(action.hash)
         else:
-            del memory.timeouts[action.slot]
+            memory.timeouts.pop(action.slot, None)
         again = not action.due and not action.along
         if outcome.done and again:
             memory.reloaded.add(action.attempt)
         if outcome.done:
             return
         if action.slot in memory.stuck():
-            # Two loads in a row do not end: that is the pod's doing.
+            # Neither does another generation end loading there: that is the pod's doing.
             refusal = None
         if action.due or again:
             self._tried[action.attempt] = (self._now(), refusal)

@@ -1,7 +1,6 @@
 """What the operator's process knows of one server's pods, and nobody else does."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,8 +24,8 @@ class Memory:
     """What goes on in the pods of a server, and what they were last seen to serve."""
 
     works: dict[Slot, Work] = field(default_factory=dict)
-    timeouts: Counter[Slot] = field(default_factory=Counter)
-    """How often in a row a load did not end."""
+    timeouts: dict[Slot, set[str]] = field(default_factory=dict)
+    """Hashes of what did not end loading, one load after the other."""
     seen: dict[Slot, str] = field(default_factory=dict)
     """Hash of what pods serve."""
     drifts: dict[Slot, Drift] = field(default_factory=dict)
@@ -47,7 +46,7 @@ class Memory:
 
     def stuck(self) -> set[Slot]:
         """Return where loads do not end, whatever is loaded."""
-        return {slot for slot, times in self.timeouts.items() if times > 1}
+        return {slot for slot, hashes in self.timeouts.items() if len(hashes) > 1}
 
     def cancel(self, leaving: Iterable[str] | None = None) -> list[asyncio.Task[None]]:
         """Give up what goes on, in pods of these uids or in all; return the tasks that end."""

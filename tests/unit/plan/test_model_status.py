@@ -11,7 +11,7 @@ from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served
 from triton_operator.plan.events import find_events
 from triton_operator.plan.model_status import Assessment, Refusal, assess_model, report_unserved
-from triton_operator.plan.models import LOAD_FAILED
+from triton_operator.plan.models import LOAD_FAILED, Hold
 from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.repository.outcome import Failure
 
@@ -301,3 +301,15 @@ def test_a_model_that_no_server_takes_keeps_what_it_remembers() -> None:
     assert (status.loaded, status.transition) == ("0/0", "InvalidSpec")
     again = report_unserved(model(status=status), "ServerNotFound", "there is none", now=later(120))
     assert again == status
+
+
+def test_what_refuses_the_generation_linked_meanwhile_says_nothing_of_the_wanted_one() -> None:
+    record = replace(model(), status=GOOD)
+    held = replace(plan(record), hold=Hold("WaitingForMember", "it waits"))
+    assert held.link == OLD
+
+    status = assess_model(held, seen({A: {}}, refusal=BOOM), now=NOW)
+
+    assert status.last_failure is None
+    assert status.transition == "InProgress"
+    assert ready(status) == ("False WaitingForMember", "it waits")

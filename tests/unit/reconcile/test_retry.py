@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve, ending, hash_of
+from tests.unit.reconcile.test_scenarios import (
+    SHARED,
+    assert_all_serve,
+    calling,
+    ending,
+    hash_of,
+    typed,
+)
 from tests.unit.reconcile.world import NAMESPACE, Operator, World
 from triton_operator import names
 
@@ -12,9 +19,9 @@ FAR_SECONDS = 320.0
 """More than the pause after which the operator tries by itself what it may."""
 
 
-def ask(world: World, request: str) -> None:
+def ask(world: World, request: str, model: str = "resnet") -> None:
     """Annotate the model, as its user would."""
-    meta = world.objects[(names.KIND_MODEL, NAMESPACE, "resnet")]["metadata"]
+    meta = world.objects[(names.KIND_MODEL, NAMESPACE, model)]["metadata"]
     meta["annotations"] = {names.ANNOTATION_RETRY: request} if request else {}
 
 
@@ -29,7 +36,7 @@ async def blocked(world: World, operator: Operator, code: str = "pass  # better"
     world.model("resnet", **SHARED)
     world.model("steady", **SHARED)
     await operator.settle()
-    if code != "die":
+    if code not in ("die", "wedge"):
         world.triton.short.add("resnet")
     world.model("resnet", code, **SHARED)
     await operator.settle()
@@ -165,6 +172,53 @@ async def test_new_pods_are_made_once_more_for_an_immutable_server(
     ask(world, "tuesday")
     await operator.settle(steps=80)
     assert_all_serve(world, "vision", "resnet", "steady")
+
+
+@pytest.mark.parametrize("asked", ["member", "whole"])
+async def test_an_ensemble_and_a_member_that_changed_together_are_tried_together(
+    world: World, operator: Operator, asked: str
+) -> None:
+    world.server("vision", replicas=2)
+    world.model("whole", "", config=calling([1]), **SHARED)
+    world.model("member", config=typed([1]), **SHARED)
+    await operator.settle()
+    served = world.serving("vision")
+    world.triton.short.add("member")
+    world.model("member", config=typed([2]), **SHARED)
+    world.model("whole", "", config=calling([2]), **SHARED)
+    await operator.settle()
+    assert world.condition("member") == "False BlockedByFailedLoad"
+
+    ask(world, "monday", asked)
+    await operator.settle()
+    assert world.serving("vision") == served
+    assert world.model_status(asked).retry == "monday"
+
+    world.triton.short.clear()
+    ask(world, "tuesday", asked)
+    await operator.settle()
+    assert_all_serve(world, "vision", "member", "whole")
+    # The ensemble brought its member along: no moment without either.
+    dropped = [line for p in world.processes("vision") for line in p.log if "in ensemble" in line]
+    assert dropped == []
+
+
+async def test_a_load_that_does_not_end_once_more_is_taken_back_once_more(
+    world: World, operator: Operator
+) -> None:
+    old = await blocked(world, operator, "wedge")
+    pods = set(world.triton.processes)
+
+    for request in ("monday", "tuesday"):
+        ask(world, request)
+        await operator.settle()
+        status = world.model_status("resnet")
+        assert (status.transition, status.retry) == ("BlockedByFailedLoad", request)
+        assert status.last_failure is not None
+        assert status.last_failure.reason == "LoadTimedOut"
+        assert hash_of(world, "resnet") == old
+        assert world.claims["vision-repository"].links[("vision", "resnet")] == ("resnet", old)
+        assert set(world.triton.processes) == pods
 
 
 def succeed(world: World) -> None:
