@@ -216,9 +216,9 @@ def _plan_together(
     is not served: Triton would drop both the new ensemble and the old one where they do not fit.
     Without a member that it calls, none can load.
     """
-    others = [f"{each.folder}={each.link} {each.record.retry}".rstrip() for each in below]
-    others += [f"{each.folder}={each.wanted} {each.record.retry}".rstrip() for each in above]
-    context = short_digest(" ".join(others))
+    others = [(each, each.link) for each in below] + [(each, each.wanted) for each in above]
+    asked = (f"{each.folder}={its} {each.record.retry}".rstrip() for each, its in others)
+    context = short_digest(" ".join(asked))
     refusal, hold = plan.refusal, plan.hold
     depends = bool(below) or (refusal is not None and refusal.reason == BREAKS_ENSEMBLE)
     if refusal is not None and depends and refusal.context_hash not in ("", context):

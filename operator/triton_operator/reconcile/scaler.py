@@ -133,7 +133,8 @@ class Scaler:
             with self._faults.keep(key):
                 found = self._look_at(key)
                 followed.claim = found.claim() if found is not None else None
-                servers += [found] if found is not None else []
+                if found is not None:
+                    servers.append(found)
         await asyncio.gather(*map(self._visit, self._share(servers)))
         return UNEXPECTED if self._faults else ""
 

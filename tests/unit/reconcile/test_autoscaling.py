@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
 from triton_operator.observed import Pod, ServerWorld
 from triton_operator.ports import Key
@@ -422,17 +422,17 @@ async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator:
 
 
 async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end() -> None:
-    moment, killed = 1, True
-    while killed:
+    async def begun() -> tuple[World, Operator]:
         world = World()
         operator = Operator(world)
         serve(world)
         await operator.settle()
         world.load.arrivals["vision"] = 80.0
-        killed = await operator.killed_at(moment)
+        return world, operator
+
+    async for moment, world, operator in killed_at_each_moment(begun):
         await operator.run(seconds=40)
         assert live(world) == 8, f"killed at moment {moment}"
         status = world.server_status("vision").autoscaling
         assert status is not None
-        moment += 1
     assert moment > 3

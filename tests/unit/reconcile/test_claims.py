@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
 from triton_operator.errors import ClusterError, OperatorError
 
@@ -280,18 +280,19 @@ async def test_a_change_after_a_repair_does_not_repair_again(
 
 
 async def test_an_operator_killed_at_any_moment_of_a_repair_still_has_it_made_and_loaded() -> None:
-    moment, killed = 1, True
-    while killed:
+    async def begun() -> tuple[World, Operator]:
         world = World()
         operator = Operator(world)
         world.server("vision", replicas=2)
         world.model("resnet", **SHARED)
         await operator.settle()
-        before = loads(world)
         world.damaged = {"resnet"}
         ask(world, "monday")
+        return world, operator
 
-        killed = await operator.killed_at(moment)
+    untouched, _ = await begun()
+    before = loads(untouched)
+    async for moment, world, operator in killed_at_each_moment(begun):
         await operator.settle()
 
         assert world.damaged == set()
@@ -301,5 +302,4 @@ async def test_an_operator_killed_at_any_moment_of_a_repair_still_has_it_made_an
         for earlier, now in zip(before, loads(world), strict=True):
             assert now[: len(earlier)] == earlier
             assert "resnet" in now[len(earlier) :], f"killed at moment {moment}"
-        moment += 1
     assert moment > 8

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve
-from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import Workload
@@ -119,14 +119,15 @@ async def test_an_operator_killed_before_or_after_any_call_of_a_rotation_carries
     then: str,
 ) -> None:
     """At no moment is a Secret gone that a pod needs: the fake refuses that."""
-    moment, killed = 1, True
-    while killed:
+
+    async def begun() -> tuple[World, Operator]:
         world = World()
         operator = Operator(world)
         await serve(world, operator, replicas=1)
         ask(world, "monday")
+        return world, operator
 
-        killed = await operator.killed_at(moment)
+    async for moment, world, operator in killed_at_each_moment(begun):
         ask(world, then)
         await operator.settle()
 
@@ -136,5 +137,4 @@ async def test_an_operator_killed_before_or_after_any_call_of_a_rotation_carries
         assert other_keys(world) == frozenset()
         assert answered(world) == then
         assert_all_serve(world, "vision", "resnet")
-        moment += 1
     assert moment > 10

@@ -12,7 +12,7 @@ from tests.unit.reconcile.test_scenarios import (
     hash_of,
     typed,
 )
-from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
 
 FAR_SECONDS = 320.0
@@ -244,12 +244,8 @@ async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
     expected, operator = await begun()
     await operator.settle()
 
-    moment, killed = 1, True
-    while killed:
-        world, operator = await begun()
-        killed = await operator.killed_at(moment)
+    async for moment, world, operator in killed_at_each_moment(begun):
         await operator.settle()
         assert ending(world) == ending(expected), f"killed at moment {moment}"
         assert world.model_status("resnet").retry == "monday"
-        moment += 1
     assert moment > 8

@@ -11,7 +11,7 @@ from tests.unit.reconcile.test_scenarios import (
     assert_all_serve,
     hash_of,
 )
-from tests.unit.reconcile.world import Operator, World
+from tests.unit.reconcile.world import Operator, World, killed_at_each_moment
 from triton_operator import names
 from triton_operator.observed import Pod
 from triton_operator.repository.manifest import LINKS
@@ -360,13 +360,9 @@ async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
     expected, operator = await begun()
     await operator.settle(steps=80)
 
-    moment, killed = 1, True
-    while killed:
-        world, operator = await begun()
-        killed = await operator.killed_at(moment)
+    async for moment, world, operator in killed_at_each_moment(begun):
         await settle_serving(world, operator, "resnet", "steady")
         assert ending(world) == ending(expected), f"killed at moment {moment}"
-        moment += 1
     assert moment > 12
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
 from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.reconcile import loader
@@ -1075,13 +1075,9 @@ async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
     expected, operator = await begun()
     await operator.settle()
 
-    moment, killed = 1, True
-    while killed:
-        world, operator = await begun()
-        killed = await operator.killed_at(moment)
+    async for moment, world, operator in killed_at_each_moment(begun):
         await operator.settle()
         assert ending(world) == ending(expected), f"killed at moment {moment}"
-        moment += 1
     assert moment > 12
 
 

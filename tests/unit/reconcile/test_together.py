@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.reconcile.test_claims import ask
 from tests.unit.reconcile.test_scenarios import ENSEMBLE, SHARED, assert_all_serve, hash_of
-from tests.unit.reconcile.world import Operator, World
+from tests.unit.reconcile.world import Operator, World, killed_at_each_moment
 from triton_operator import names
 
 ROLLOUT: dict[str, Any] = {"modelUpdates": "Rollout"}
@@ -72,8 +72,7 @@ async def test_no_manifest_outlives_its_job(world: World, operator: Operator) ->
 async def test_an_operator_killed_at_any_moment_leaves_every_job_its_manifest_and_no_other() -> (
     None
 ):
-    moment, killed = 1, True
-    while killed:
+    async def begun() -> tuple[World, Operator]:
         world = World()
         operator = Operator(world)
         world.server("vision", **ROLLOUT)
@@ -81,14 +80,15 @@ async def test_an_operator_killed_at_any_moment_leaves_every_job_its_manifest_an
         await operator.settle()
         world.model("resnet", "raise", **SHARED)
         ask(world, "monday")
-        killed = await operator.killed_at(moment)
+        return world, operator
+
+    async for moment, world, operator in killed_at_each_moment(begun):
         for _ in range(12):
             await operator.run_once()
             assert used_manifests(world) <= manifests(world), f"killed at moment {moment}"
             world.step()
         await operator.settle()
         assert manifests(world) == used_manifests(world), f"killed at moment {moment}"
-        moment += 1
 
 
 def manifests(world: World) -> set[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import pickle
 from collections import UserDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -797,6 +797,18 @@ class Operator:
         return [
             (ref, body.get("status")) for ref, body in self.world.objects.items() if ref[0] == "Pod"
         ]
+
+
+async def killed_at_each_moment(
+    begun: Callable[[], Awaitable[tuple[World, Operator]]],
+) -> AsyncIterator[tuple[int, World, Operator]]:
+    """Yield each moment with a world whose operator was killed then; in the last one it was not."""
+    moment, killed = 1, True
+    while killed:
+        world, operator = await begun()
+        killed = await operator.killed_at(moment)
+        yield moment, world, operator
+        moment += 1
 
 
 class _Snapshots(UserDict[tuple[str, str], Any]):
