@@ -1,5 +1,5 @@
-"""What a cluster has besides its own programs: DNS, a default StorageClass, and GPUs that are
-only a number."""
+"""What a cluster has besides its own programs: DNS, a default StorageClass, the kubelet's rights,
+and GPUs that are only a number."""
 
 import socket
 import struct
@@ -11,6 +11,7 @@ from tests.cluster.provisioner import storage_class
 
 _LABELS = {"k8s-app": "kube-dns"}
 _NAMESPACE = "/api/v1/namespaces/kube-system"
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _NODE = f"/api/v1/nodes/{settings.NAME}"
 _GPU = "nvidia.com/gpu"
 
@@ -38,7 +39,9 @@ _COREFILE = f"""\
 
 
 def install(api: Api) -> None:
-    """Apply the default class and DNS, and advertise the GPUs."""
+    """Apply the default class, the kubelet's rights and DNS, and advertise the GPUs."""
+    binding = build_node_binding()
+    api.apply(f"{_RBAC}/clusterrolebindings/{binding['metadata']['name']}", binding)
     name = settings.STORAGE_CLASS
     api.apply(f"/apis/storage.k8s.io/v1/storageclasses/{name}", storage_class())
     for path, manifest in build_dns():
@@ -87,9 +90,24 @@ def resolve(name: str) -> str | None:
     return socket.inet_ntoa(answer[-4:]) if answers else None
 
 
+def build_node_binding() -> Object:
+    """What gives the kubelet by RBAC too what the node authorizer gives it.
+
+    That knows a pod some milliseconds after the kubelet does when the machine is busy; refused a
+    claim or ConfigMap of the pod, the kubelet tries again only seconds later.
+    """
+    group = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"{settings.NAME}-nodes"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "system:node"},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:nodes"}],
+    }
+
+
 def build_dns() -> list[tuple[str, Object]]:
     """CoreDNS with its rights and its Service at the address that every pod's resolv.conf names."""
-    rbac = "/apis/rbac.authorization.k8s.io/v1"
     account = {"kind": "ServiceAccount", "name": "coredns", "namespace": "kube-system"}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "coredns"}
     rules = [
@@ -100,7 +118,7 @@ def build_dns() -> list[tuple[str, Object]]:
     return [
         (f"{_NAMESPACE}/serviceaccounts/coredns", _object("v1", "ServiceAccount")),
         (
-            f"{rbac}/clusterroles/coredns",
+            f"{_RBAC}/clusterroles/coredns",
             _object(
                 "rbac.authorization.k8s.io/v1",
                 "ClusterRole",
@@ -109,7 +127,7 @@ def build_dns() -> list[tuple[str, Object]]:
             ),
         ),
         (
-            f"{rbac}/clusterrolebindings/coredns",
+            f"{_RBAC}/clusterrolebindings/coredns",
             _object(
                 "rbac.authorization.k8s.io/v1",
                 "ClusterRoleBinding",

@@ -50,6 +50,11 @@ class Pod:
     refuses_arguments: bool = False
     """Whether it crashes because of what it was started with, whatever models there are."""
     finished: bool = False
+    """Nothing of it runs any more; of a sync Job's pod, which never starts anew: its sync ended.
+
+    The pod and its Job are said to be over seconds later, or never while a sidecar runs on.
+    """
+    finished_at: datetime | None = None
     exit_code: int | None = None
     exit_reason: str = ""
     """Why its container, or the whole pod, ended: ``OOMKilled``, ``Evicted: …``."""
@@ -105,7 +110,9 @@ class Pod:
             waiting=reason_and_message(waiting) if waiting else "",
             crash=_crash(last) if crashed else "",
             crashed_at=parse_time(last.get("finishedAt")) if crashed else None,
-            finished=status.get("phase") in ("Succeeded", "Failed"),
+            finished=status.get("phase") in ("Succeeded", "Failed")
+            or (component == COMPONENT_SYNC and bool(ended)),
+            finished_at=parse_time(ended.get("finishedAt")),
             exit_code=ended.get("exitCode"),
             exit_reason=reason_and_message(status) or ended.get("reason", ""),
             termination_message=ended.get("message", ""),

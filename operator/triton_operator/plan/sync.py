@@ -150,8 +150,11 @@ def plan_sync(
         plan = _judge_running(latest, pod, now)
         return replace(plan, stop=superseded, retrying=latest.attempt > 0)
     outcome = decode_outcome(pod.termination_message) if pod is not None else None
-    plan = _judge_finished(digest, latest, pod, outcome, superseded, now=now, repair=repair)
-    return replace(plan, ended=Ended.of(latest, outcome, now))
+    # Its pod is over before the Job is said to be.
+    ended = latest.finished_at or (pod.finished_at if pod is not None else None) or now
+    since = (now - ended).total_seconds()
+    plan = _judge_finished(digest, latest, pod, outcome, superseded, since=since, repair=repair)
+    return replace(plan, ended=Ended.of(latest, outcome, ended))
 
 
 def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
@@ -192,9 +195,10 @@ def _judge_finished(
     outcome: SyncOutcome | None,
     superseded: tuple[SyncJob, ...],
     *,
-    now: datetime,
+    since: float,
     repair: str,
 ) -> SyncPlan:
+    """Return what a Job has done that ended so many seconds ago."""
     if outcome is None or outcome.manifest != digest:
         # Somebody removed the pod of a finished Job, or its node went: run it once more to know.
         gone = "the sync finished, but its report is gone"
@@ -220,11 +224,10 @@ def _judge_finished(
     if outcome is not None and outcome.manifest == digest and outcome.problem is None:
         plan = replace(plan, repaired=_repair_of(job, outcome))
     failures = plan.failures
-    ended = job.finished_at or now
     lasting = bool(failures) and not any(failure.transient for failure in failures.values())
     first, longest = _MENDED_SECONDS if lasting else _RETRY_SECONDS
     wait = min(first * 2.0 ** min(job.attempt, 10), longest)
-    left = wait - (now - ended).total_seconds()
+    left = wait - since
     if left > 0:
         return replace(plan, stop=superseded, retry_in=left)
     # What has reported has checked all that it could: only what died has to do it again.

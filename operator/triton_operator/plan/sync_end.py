@@ -18,8 +18,7 @@ class Ended:
     """Bytes that it fetched; 0 where its report is gone."""
 
     @classmethod
-    def of(cls, job: SyncJob, outcome: SyncOutcome | None, now: datetime) -> Self:
-        """Measure a Job; its pod may be over before the Job is said to be."""
-        ended = job.finished_at or now
+    def of(cls, job: SyncJob, outcome: SyncOutcome | None, ended: datetime) -> Self:
+        """Measure a Job that ended then."""
         seconds = (ended - (job.created_at or ended)).total_seconds()
         return cls(seconds, outcome.bytes_copied if outcome is not None else 0)

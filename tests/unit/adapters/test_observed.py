@@ -111,6 +111,24 @@ def test_why_a_pod_ended() -> None:
     assert (evicted.finished, evicted.memory_limit) == (True, "")
 
 
+def test_a_sync_is_over_with_its_container_whatever_its_pod_and_others_do() -> None:
+    def pod(name: str, component: str, state: dict[str, Any], phase: str = "Running") -> Pod:
+        labels = {names.LABEL_COMPONENT: component}
+        others = {"name": "istio-proxy", "state": {"running": {}}}
+        containers = [others, {"name": name, "state": state}]
+        status = {"phase": phase, "containerStatuses": containers}
+        return Pod.parse({"metadata": {"name": "a", "labels": labels}, "status": status})
+
+    ended = {"terminated": {"exitCode": 0, "message": "report", "finishedAt": TIME}}
+    for phase in ("Pending", "Running", "Succeeded"):
+        over = pod("sync", "sync", ended, phase)
+        assert (over.finished, over.termination_message) == (True, "report")
+        assert over.finished_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert not pod("sync", "sync", {"running": {"startedAt": TIME}}).finished
+    # Triton's container is started anew.
+    assert not pod("triton", "server", ended).finished
+
+
 @pytest.mark.parametrize("status", [None, {}, {"conditions": None, "containerStatuses": []}])
 def test_a_pod_of_which_nothing_is_known_yet(status: Any) -> None:
     pod = Pod.parse({"metadata": {"name": "a", "labels": None}, "status": status})

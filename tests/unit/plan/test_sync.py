@@ -1,5 +1,6 @@
 """Whether the claim holds what the manifest says; which Job to start or stop."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -296,3 +297,12 @@ def test_what_a_job_took_is_told_once_it_is_over() -> None:
     assert (died.ended, died.result) == (Ended(7.0, 0), "SyncFailed")
     # The kubelet knows before the Job does.
     assert plan(job(created_at=began), pods=(done,)).ended == Ended(7.0, 5)
+    done = replace(done, finished_at=NOW)
+    assert plan(job(created_at=began), pods=(done,), now=later(1)).ended == Ended(7.0, 5)
+
+
+def test_a_sync_is_tried_again_though_a_sidecar_keeps_its_job_from_ending() -> None:
+    over = replace(report(resnet=AWAY), finished_at=NOW)
+
+    assert plan(job(), pods=(over,), now=later(14)).start is None
+    assert plan(job(), pods=(over,), now=later(15)).start == SyncJob("", 2, "aa", attempt=1)
