@@ -18,7 +18,9 @@ REPOSITORY_MOUNT = "/repository"
 CACHE_DIRECTORY = "/opt/tritonserver/caches"
 EXIT_TIMEOUT_SECONDS = 30
 """What Triton itself may take to finish requests once it got SIGTERM."""
-_PROBE_PERIOD_SECONDS = 2
+_STARTUP_PERIOD_SECONDS = 1
+"""The shortest there is: a pod that has started answers nobody until the kubelet has asked it."""
+_READINESS_PERIOD_SECONDS = 2
 
 _CLOSED_APIS = "model-repository,logging,trace,shared-memory"
 _EXPLICIT: tuple[str, ...] = (
@@ -58,7 +60,6 @@ def build_container(
     else:
         folder, mode = layout.revision(server.metadata.name, repository), _IMMUTABLE
     ready = f"/v2/models/{probe_model}/ready" if probe_model else "/v2/health/ready"
-    budget = max(1, -(-spec.startup_timeout_seconds // _PROBE_PERIOD_SECONDS))
     container: dict[str, Any] = {
         "name": names.CONTAINER_TRITON,
         "image": image,
@@ -77,8 +78,8 @@ def build_container(
         # Ports open only after the start-up models are loaded: this probe alone may wait so long.
         "startupProbe": {
             **_http_get("/v2/health/live"),
-            "periodSeconds": _PROBE_PERIOD_SECONDS,
-            "failureThreshold": budget,
+            "periodSeconds": _STARTUP_PERIOD_SECONDS,
+            "failureThreshold": spec.startup_timeout_seconds // _STARTUP_PERIOD_SECONDS,
         },
         "livenessProbe": {
             **_http_get("/v2/health/live"),
@@ -87,7 +88,7 @@ def build_container(
         },
         "readinessProbe": {
             **_http_get(ready),
-            "periodSeconds": _PROBE_PERIOD_SECONDS,
+            "periodSeconds": _READINESS_PERIOD_SECONDS,
             "failureThreshold": 3,
         },
         "volumeMounts": [
