@@ -67,7 +67,10 @@ def test_the_largest_config_stays_within_the_budget_of_the_rules() -> None:
             config={
                 "modelWarmup": [warm_up] * 32,
                 "instanceGroup": [{"gpus": [0] * 64}] * 32,
-                "output": [{"labelFilename": "labels/" * 60}] * 256,
+                "input": [{"dims": [1] * 64, "reshape": {"shape": [1] * 64}}] * 256,
+                "output": [{"dims": [1] * 64, "labelFilename": "labels/" * 60}] * 256,
+                "metricTags": {f"tag_{number}" + "x" * 240: "" for number in range(32)},
+                "versionPolicy": {"specific": {"versions": [9] * 127 + [8]}},
                 "sequenceBatching": {
                     "state": [{"initialState": [{"dataFile": "a/" * 200}] * 8}] * 64
                 },

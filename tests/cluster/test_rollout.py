@@ -18,8 +18,8 @@ SERVER = "immutable"
 SPEC = {"replicas": 2, "drainSeconds": 5}
 CLIENTS = 3
 """Of a load: each of them may have a request on its way."""
-REFUSED = {**PYTHON, "dynamicBatching": {"preferredBatchSize": [16]}}
-"""With a maxBatchSize of 8."""
+REFUSED = {**PYTHON, "modelRepositoryAgents": {"agents": [{"name": "nosuch"}]}}
+"""By Triton, which alone knows its agents."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,7 +121,7 @@ def test_a_broken_change_is_taken_back_without_a_failed_request(
         took = time.monotonic() - started
         world.wait_pods(SERVER, 2)
 
-    words = {"load": "no such tokenizer", "config": "preferred size must be <= max batch size"}
+    words = {"load": "no such tokenizer", "config": "libtritonrepoagent_nosuch.so"}
     assert words[broken] in blocked["message"]
     assert "keeps serving" in blocked["message"]
     status = world.status("TritonModel", "changing")

@@ -273,7 +273,7 @@ class TestBrokenUpdate:
         for change, words in (
             ({"backend": "nosuch"}, "nosuch"),
             # Of this one Triton tells the reason in its log only.
-            ({"dynamicBatching": {"preferredBatchSize": [16]}}, "preferred size must be <="),
+            ({"modelRepositoryAgents": {"agents": [{"name": "nosuch"}]}}, "agent_nosuch.so"),
         ):
             config = {**PYTHON, **change}
             world.apply(model(name, version(1, adds(1)), on=SERVER, config=config))

@@ -32,6 +32,8 @@ class ServerRef(Resource):
 
 _SERVER_GPUS = "(has(self.server) ? self.server.gpus : 1)"
 
+_SPECIFIC = "self.config.versionPolicy.specific"
+
 
 class TritonModelSpec(Resource):
     """What is served, and by which server."""
@@ -72,6 +74,15 @@ class TritonModelSpec(Resource):
             message="config.instanceGroup: KIND_GPU needs a GPU but server.gpus is 0: raise it,"
             " or use KIND_CPU",
             holds=lambda self: self.has_the_gpus_it_asks_for,
+        ),
+        Rule(
+            cel="!has(self.versions) || size(self.versions) == 0 || !has(self.config)"
+            f" || !has(self.config.versionPolicy) || !has({_SPECIFIC}) ||"
+            f" (has({_SPECIFIC}.versions) && {_SPECIFIC}.versions.exists(version,"
+            " self.versions.exists(each, each.version == version)))",
+            message="config.versionPolicy.specific: none of its versions is among spec.versions:"
+            " name one that is there, or leave out versionPolicy for the newest one",
+            holds=lambda self: self.has_a_version_to_serve,
         ),
     )
 
@@ -118,6 +129,14 @@ class TritonModelSpec(Resource):
         """Whether the model may be an ensemble, as far as can be told without parsing text."""
         typed = self.config is not None and self.config.ensemble_scheduling is not None
         return typed or "ensemble_scheduling" in (self.config_text or "")
+
+    @property
+    def has_a_version_to_serve(self) -> bool:
+        """Whether some version is there if the version policy lists single ones."""
+        policy = self.config.version_policy if self.config is not None else None
+        if policy is None or policy.specific is None or not self.versions:
+            return True
+        return any(each.version in policy.specific.versions for each in self.versions)
 
     @property
     def own_gpus(self) -> int | None:

@@ -128,9 +128,9 @@ class ModelPlan:
             case "all":
                 return tuple(present)
             case "specific":
-                return tuple(sorted(set(policy.specific.versions)))
+                return tuple(each for each in present if each in policy.specific.versions)
             case "latest":
-                return tuple(present[-(policy.latest.num_versions or 1) :])
+                return tuple(present[-policy.latest.num_versions :])
             case _:
                 return tuple(present[-1:])
 

@@ -138,6 +138,196 @@ REFUSED = (
         "spec",
         "KIND_CPU",
     ),
+    Refused(
+        "GPU index of instances on the CPU",
+        _config(instanceGroup=[{"kind": "KIND_CPU", "gpus": [0]}]),
+        "spec.config.instanceGroup[0]",
+        "remove gpus",
+    ),
+    Refused(
+        "GPU index of instances that the model places",
+        _config(instanceGroup=[{"kind": "KIND_MODEL", "gpus": [0]}]),
+        "spec.config.instanceGroup[0]",
+        "remove gpus",
+    ),
+    Refused(
+        "batch above the largest",
+        _config(maxBatchSize=8, dynamicBatching={"preferredBatchSize": [4, 9]}),
+        "spec.config",
+        "dynamicBatching.preferredBatchSize has a size above maxBatchSize",
+    ),
+    Refused(
+        "batch of a model that does not batch",
+        _config(dynamicBatching={"preferredBatchSize": [1]}),
+        "spec.config",
+        "raise maxBatchSize",
+    ),
+    Refused(
+        "batch of sequences above the largest",
+        _config(maxBatchSize=8, sequenceBatching={"oldest": {"preferredBatchSize": [9]}}),
+        "spec.config",
+        "sequenceBatching.oldest.preferredBatchSize has a size above",
+    ),
+    *(
+        Refused(
+            f"batch of {size}",
+            _config(maxBatchSize=8, dynamicBatching={"preferredBatchSize": [size]}),
+            "spec.config.dynamicBatching.preferredBatchSize[0]",
+        )
+        for size in (0, -1)
+    ),
+    *(
+        Refused(
+            f"default level {level} of 2",
+            _config(dynamicBatching={"priorityLevels": 2, "defaultPriorityLevel": level}),
+            "spec.config.dynamicBatching",
+            "set it to that of requests",
+        )
+        for level in (0, 3)
+    ),
+    Refused(
+        "no default level",
+        _config(dynamicBatching={"priorityLevels": 2}),
+        "spec.config.dynamicBatching",
+        "defaultPriorityLevel must be",
+    ),
+    *(
+        Refused(
+            f"policy of level {level} of 2",
+            _config(
+                dynamicBatching={
+                    "priorityLevels": 2,
+                    "defaultPriorityLevel": 1,
+                    "priorityQueuePolicy": {str(level): {}},
+                }
+            ),
+            "spec.config.dynamicBatching",
+            "priorityQueuePolicy names a level that is not there",
+        )
+        for level in (0, 3)
+    ),
+    Refused(
+        "order and levels",
+        _config(
+            dynamicBatching={
+                "preserveOrdering": True,
+                "priorityLevels": 2,
+                "defaultPriorityLevel": 1,
+            }
+        ),
+        "spec.config.dynamicBatching",
+        "remove preserveOrdering",
+    ),
+    *(
+        Refused(
+            f"slot utilization {share}",
+            _config(sequenceBatching={"direct": {"minimumSlotUtilization": share}}),
+            "spec.config.sequenceBatching.direct.minimumSlotUtilization",
+        )
+        for share in (-0.5, 1.5)
+    ),
+    *(
+        Refused(
+            f"dimension {size} of {tensors}",
+            _config(**{tensors: [{"name": "x", "dims": [3, size]}]}),
+            f"spec.config.{tensors}[0].dims",
+            "or -1 for any size",
+        )
+        for tensors in ("input", "output")
+        for size in (0, -2)
+    ),
+    Refused(
+        "dimension of a reshape",
+        _config(input=[{"name": "x", "dims": [1], "reshape": {"shape": [0]}}]),
+        "spec.config.input[0].reshape.shape",
+        "1 or more",
+    ),
+    Refused(
+        "any size of an initial state",
+        _config(sequenceBatching={"state": [{"initialState": [{"dims": [-1]}]}]}),
+        "spec.config.sequenceBatching.state[0].initialState[0].dims[0]",
+    ),
+    Refused(
+        "any size of a warm-up tensor",
+        _config(modelWarmup=[{"inputs": {"x": {"zeroData": True, "dims": [-1]}}}]),
+        "dims[0]",
+    ),
+    Refused(
+        "warm-up tensor of nothing",
+        _config(modelWarmup=[{"inputs": {"x": {"dataType": "TYPE_FP32", "dims": [1]}}}]),
+        "spec.config.modelWarmup[0].inputs",
+        "set one",
+    ),
+    Refused(
+        "batch input of no input",
+        _config(batchInput=[{"targetName": ["n"], "dataType": "TYPE_INT32"}]),
+        "spec.config.batchInput[0]",
+        "name one input",
+    ),
+    Refused(
+        "batch input of two inputs",
+        _config(
+            batchInput=[{"targetName": ["n"], "dataType": "TYPE_INT32", "sourceInput": ["x", "y"]}]
+        ),
+        "spec.config.batchInput[0]",
+        "exactly one entry",
+    ),
+    *(
+        Refused(
+            f"batch input with {kind}",
+            _config(batchInput=[{"targetName": ["n"], "sourceInput": ["x"], **kind}]),
+            "spec.config.batchInput[0]",
+            "TYPE_INT32 or TYPE_FP32",
+        )
+        for kind in ({"dataType": "TYPE_INT64"}, {})
+    ),
+    Refused(
+        "batch output of nothing",
+        _config(batchOutput=[{"sourceInput": ["x"]}]),
+        "spec.config.batchOutput[0]",
+        "targetName must have an entry",
+    ),
+    Refused(
+        "batch output like no input",
+        _config(batchOutput=[{"targetName": ["y"], "sourceInput": []}]),
+        "spec.config.batchOutput[0]",
+        "exactly one entry",
+    ),
+    *(
+        Refused(
+            f"metric tag {tag}",
+            _config(metricTags={tag: "x"}),
+            "spec.config.metricTags",
+            "rename the tag",
+        )
+        for tag in ("a-b", "a b", "a:b", "_a", "é")
+    ),
+    Refused(
+        "cached stream",
+        _config(responseCache={"enable": True}, modelTransactionPolicy={"decoupled": True}),
+        "spec.config",
+        "remove responseCache",
+    ),
+    Refused(
+        "newest versions, but how many",
+        _config(versionPolicy={"latest": {}}),
+        "spec.config.versionPolicy.latest",
+        "numVersions must be 1 or more",
+    ),
+    Refused(
+        "no newest versions",
+        _config(versionPolicy={"latest": {"numVersions": 0}}),
+        "spec.config.versionPolicy.latest.numVersions",
+    ),
+    *(
+        Refused(
+            f"versions {versions} of 1",
+            _config(versionPolicy={"specific": {"versions": versions}}),
+            "spec",
+            "none of its versions is among spec.versions",
+        )
+        for versions in ([], [2], [0, -1])
+    ),
     Refused("type of a tensor", _config(input=[{"dataType": "FP32"}]), "spec.config.input[0]"),
     Refused("text for a number", _config(maxBatchSize="many"), "spec.config.maxBatchSize"),
     Refused(
@@ -148,7 +338,7 @@ REFUSED = (
     ),
     Refused(
         "two version policies",
-        _config(versionPolicy={"latest": {}, "all": {}}),
+        _config(versionPolicy={"latest": {"numVersions": 1}, "all": {}}),
         "spec.config.versionPolicy",
         "exclude each other",
     ),
@@ -421,6 +611,50 @@ ACCEPTED = {
             "defaultModelFilename": "a..b/model.onnx",
             "modelMetrics": {"metricControl": [{"histogramOptions": {"buckets": [0.5, 10]}}]},
             "modelWarmup": [{"name": "w", "inputs": {"images": {"randomData": True}}}],
+        }
+    ),
+    "largest and smallest values": model(
+        config={
+            "maxBatchSize": 8,
+            "input": [
+                {"name": "x", "dims": [-1, 1], "reshape": {"shape": [-1]}},
+                {"name": "scalar", "dims": [1], "reshape": {"shape": []}},
+            ],
+            "output": [{"name": "y", "dims": [1]}],
+            "batchInput": [
+                {"targetName": ["n"], "dataType": "TYPE_FP32", "sourceInput": ["x"]},
+                {"dataType": "TYPE_INT32", "sourceInput": ["x"]},
+            ],
+            "batchOutput": [{"targetName": ["y", "z"], "sourceInput": ["x"]}],
+            "dynamicBatching": {
+                "preferredBatchSize": [1, 8, 8],
+                "preserveOrdering": True,
+                "priorityLevels": 1,
+                "defaultPriorityLevel": 1,
+                "priorityQueuePolicy": {"1": {}},
+            },
+            "metricTags": {"a_1": "x y", "1a": "", "model": "m"},
+            "modelTransactionPolicy": {"decoupled": True},
+            "responseCache": {"enable": False},
+            "versionPolicy": {"specific": {"versions": [2, 1]}},
+            "modelWarmup": [{"inputs": {"x": {"dims": [0], "zeroData": False}}}],
+        }
+    ),
+    "levels out of use": model(
+        config={"dynamicBatching": {"defaultPriorityLevel": 1, "priorityQueuePolicy": {"3": {}}}}
+    ),
+    "largest slot utilization": model(
+        config={
+            "sequenceBatching": {"direct": {"minimumSlotUtilization": 1}},
+            "instanceGroup": [{"kind": "KIND_AUTO", "gpus": [0]}, {"kind": "KIND_CPU", "gpus": []}],
+        }
+    ),
+    "sequences in batches": model(
+        config={
+            "maxBatchSize": 8,
+            "sequenceBatching": {"oldest": {"preferredBatchSize": [8]}},
+            "versionPolicy": {"latest": {"numVersions": 1}},
+            "responseCache": {"enable": True},
         }
     ),
     "server with defaults": server(),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from triton_operator.api.model_config.message import ProtoMessage
 
@@ -12,12 +13,23 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 PATHS = st.sampled_from(["", "model.onnx", "a/b.plan", "..x"])
 
 
-def messages_of(model: type[ProtoMessage]) -> st.SearchStrategy[ProtoMessage]:
-    """Messages in which any fields may be set, but at most one of each oneof."""
+def messages_of(model: type[ProtoMessage]) -> st.SearchStrategy[ProtoMessage | None]:
+    """Messages that keep the rules, with as many fields as these let stand together.
+
+    None where the rules ask for more than what was drawn.
+    """
     exclusive = {field for group in model.oneofs.values() for field in group}
 
-    def build(fields: dict[str, Any], choices: list[Any]) -> ProtoMessage:
-        return model.model_validate({**fields, **{k: v for c in choices if c for k, v in [c]}})
+    def build(fields: dict[str, Any], choices: list[Any]) -> ProtoMessage | None:
+        drawn = {**fields, **{k: v for c in choices if c for k, v in [c]}}
+        known = {name: value for name, value in drawn.items() if value is not None}
+        if whole := _valid(model, known):
+            return whole
+        kept: dict[str, Any] = {}
+        for name, value in known.items():
+            if _valid(model, {**kept, name: value}):
+                kept[name] = value
+        return _valid(model, kept)
 
     def field(name: str) -> st.SearchStrategy[Any]:
         info = model.model_fields[name]
@@ -32,6 +44,13 @@ def messages_of(model: type[ProtoMessage]) -> st.SearchStrategy[ProtoMessage]:
     return st.deferred(
         lambda: st.builds(build, st.fixed_dictionaries({}, optional=free), st.tuples(*choices))
     )
+
+
+def _valid(model: type[ProtoMessage], fields: dict[str, Any]) -> ProtoMessage | None:
+    try:
+        return model.model_validate(fields)
+    except ValidationError:
+        return None
 
 
 def _bound(metadata: Any, name: str, default: Any) -> Any:
@@ -49,10 +68,12 @@ def _values(annotation: Any, *, path: bool, metadata: Any = ()) -> st.SearchStra
         (inner,) = (each for each in get_args(annotation) if each is not type(None))
         return _values(inner, path=path, metadata=metadata)
     if origin is tuple:
-        return st.lists(_values(get_args(annotation)[0], path=path), max_size=2).map(tuple)
+        items = st.lists(_values(get_args(annotation)[0], path=path), max_size=2)
+        return items.map(lambda drawn: tuple(each for each in drawn if each is not None))
     if origin is Mapping:
         key, value = get_args(annotation)
-        return st.dictionaries(_values(key, path=False), _values(value, path=path), max_size=2)
+        entries = st.dictionaries(_values(key, path=False), _values(value, path=path), max_size=2)
+        return entries.map(lambda drawn: {k: v for k, v in drawn.items() if v is not None})
     if isinstance(annotation, type) and issubclass(annotation, ProtoMessage):
         return messages_of(annotation)
     return _scalars(annotation, path=path, metadata=metadata)

@@ -116,6 +116,8 @@ def test_every_config_that_the_api_can_hold_survives_import(config: Resource) ->
     except InvalidSpecError:
         return
     proto.name = ""
+    if proto.version_policy.HasField("specific"):
+        proto.version_policy.specific.versions.append(1)  # which is there, below
     text = text_format.MessageToString(proto, as_utf8=True)
     folder = RepositoryFolder(Path("/r"), (ModelFolder("m", text, (), ()),), ())
 

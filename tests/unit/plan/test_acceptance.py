@@ -301,7 +301,7 @@ def test_a_member_whose_new_tensors_an_ensemble_that_serves_cannot_take_is_held_
 
 
 def test_only_the_member_to_blame_is_held_back() -> None:
-    better = {**MEMBER, "maxBatchSize": 0, "dynamicBatching": {"preferredBatchSize": [2]}}
+    better = {**MEMBER, "maxBatchSize": 0, "dynamicBatching": {"maxQueueDelayMicroseconds": 2}}
     found = judge(
         serving("whole", TWO),
         serving("first", better, was=MEMBER),

@@ -104,11 +104,12 @@ VERSIONS = [{"version": v, "files": {"model.py": str(v)}} for v in (3, 1, 2)]
     ("policy", "expected"),
     [
         (None, (3,)),
-        ({"latest": {}}, (3,)),
+        ({"latest": {"numVersions": 1}}, (3,)),
         ({"latest": {"numVersions": 2}}, (2, 3)),
         ({"latest": {"numVersions": 9}}, (1, 2, 3)),
         ({"all": {}}, (1, 2, 3)),
         ({"specific": {"versions": [1, 3, 1]}}, (1, 3)),
+        ({"specific": {"versions": [4, 2]}}, (2,)),
     ],
 )
 def test_the_version_policy_says_which_versions_are_to_be_served(

@@ -4,21 +4,19 @@ A test compares every field, type, enum and oneof with the protobuf descriptor t
 ships, so that a new Triton release shows what is missing here.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from triton_operator.api.model_config.message import (
     Count32,
-    Dims,
     Double,
-    Int64,
     Name,
     ProtoMessage,
     RelativePath,
     Text,
-    UInt32,
 )
 from triton_operator.api.model_config.optimization import ModelOptimizationPolicy
 from triton_operator.api.model_config.placement import ModelInstanceGroup
@@ -36,6 +34,8 @@ from triton_operator.api.model_config.tensors import (
     ModelInput,
     ModelOutput,
 )
+from triton_operator.api.model_config.version_policy import ModelVersionPolicy
+from triton_operator.api.model_config.warmup import ModelWarmup
 from triton_operator.api.rules import Rule
 from triton_operator.names import CONFIG_HASH_PARAMETER
 
@@ -63,39 +63,6 @@ __all__ = [
 ]
 
 
-class VersionPolicyLatest(ProtoMessage):
-    """Serves the newest versions."""
-
-    num_versions: UInt32 = 0
-    """How many of them; Triton takes 1 if left out."""
-
-
-class VersionPolicyAll(ProtoMessage):
-    """Serves every version."""
-
-
-class VersionPolicySpecific(ProtoMessage):
-    """Serves the versions that are listed."""
-
-    versions: Annotated[tuple[Int64, ...], Field(max_length=128)] = ()
-    """The versions to serve."""
-
-
-class ModelVersionPolicy(ProtoMessage):
-    """Which versions of a model are served."""
-
-    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "policy_choice": ("latest", "all", "specific")
-    }
-
-    latest: VersionPolicyLatest | None = None
-    """Serve the newest versions; the newest one is Triton's default."""
-    all: VersionPolicyAll | None = None
-    """Serve every version."""
-    specific: VersionPolicySpecific | None = None
-    """Serve the versions that are listed."""
-
-
 class ModelParameter(ProtoMessage):
     """The value of a parameter of the backend."""
 
@@ -103,43 +70,12 @@ class ModelParameter(ProtoMessage):
     """The value, as text."""
 
 
+_TAG = "^([A-Za-z0-9][A-Za-z0-9_]*)?$"
+
+
 def _lies_inside(parameter: ModelParameter | None) -> bool:
     path = parameter.string_value if parameter is not None else ""
     return not path.startswith("/") and ".." not in path
-
-
-class ModelWarmupInput(ProtoMessage):
-    """What one input holds in a warm-up request."""
-
-    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "input_data_type": ("zero_data", "random_data", "input_data_file")
-    }
-
-    data_type: DataType = "TYPE_INVALID"
-    """Type of the elements."""
-    dims: Dims = ()
-    """Shape of the tensor, without the batch dimension."""
-    zero_data: bool | None = None
-    """Whether the tensor is filled with zeros."""
-    random_data: bool | None = None
-    """Whether the tensor is filled with random values."""
-    input_data_file: RelativePath | None = None
-    """File below warmup/ that holds the bytes of the tensor."""
-
-
-class ModelWarmup(ProtoMessage):
-    """A request that is run before a model is called ready."""
-
-    name: Name = ""
-    """Name of the request, for the logs."""
-    batch_size: UInt32 = 0
-    """Batch size of the request; 0 for a model that does not batch."""
-    inputs: Annotated[Mapping[str, ModelWarmupInput], Field(max_length=64)] = Field(
-        default_factory=dict
-    )
-    """What the inputs hold, by name; every input of the model is needed."""
-    count: UInt32 = 0
-    """How often the request is run; 0 counts as 1."""
 
 
 class ModelOperations(ProtoMessage):
@@ -211,8 +147,52 @@ class ModelMetrics(ProtoMessage):
     """Overrides, one for each metric family."""
 
 
+_IS_A_BATCH = "size, has(self.maxBatchSize) && size <= self.maxBatchSize"
+
+
 class ModelConfig(ProtoMessage):
     """A ``config.pbtxt``, field by field."""
+
+    rules = (
+        Rule(
+            cel="!has(self.dynamicBatching) || !has(self.dynamicBatching.preferredBatchSize)"
+            f" || self.dynamicBatching.preferredBatchSize.all({_IS_A_BATCH})",
+            message="dynamicBatching.preferredBatchSize has a size above maxBatchSize (0 if left"
+            " out): lower it, or raise maxBatchSize",
+            holds=lambda self: (
+                self.dynamic_batching is None
+                or self.can_batch(self.dynamic_batching.preferred_batch_size)
+            ),
+        ),
+        Rule(
+            cel="!has(self.sequenceBatching) || !has(self.sequenceBatching.oldest)"
+            " || !has(self.sequenceBatching.oldest.preferredBatchSize)"
+            f" || self.sequenceBatching.oldest.preferredBatchSize.all({_IS_A_BATCH})",
+            message="sequenceBatching.oldest.preferredBatchSize has a size above maxBatchSize (0 if"
+            " left out): lower it, or raise maxBatchSize",
+            holds=lambda self: (
+                self.sequence_batching is None
+                or self.sequence_batching.oldest is None
+                or self.can_batch(self.sequence_batching.oldest.preferred_batch_size)
+            ),
+        ),
+        Rule(
+            cel="!(has(self.responseCache) && has(self.responseCache.enable)"
+            " && self.responseCache.enable && has(self.modelTransactionPolicy)"
+            " && has(self.modelTransactionPolicy.decoupled)"
+            " && self.modelTransactionPolicy.decoupled)",
+            message="responseCache cannot be enabled for a model whose modelTransactionPolicy is"
+            " decoupled: remove responseCache",
+            holds=lambda self: (
+                not (
+                    self.response_cache is not None
+                    and self.response_cache.enable
+                    and self.model_transaction_policy is not None
+                    and self.model_transaction_policy.decoupled
+                )
+            ),
+        ),
+    )
 
     oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "scheduling_choice": ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
@@ -254,7 +234,17 @@ class ModelConfig(ProtoMessage):
         default_factory=dict
     )
     """File that holds the model, by CUDA compute capability such as "8.0"."""
-    metric_tags: Annotated[Mapping[str, Name], Field(max_length=32)] = Field(default_factory=dict)
+    metric_tags: Annotated[
+        Mapping[str, Name],
+        Field(max_length=32),
+        Rule(
+            # Triton's process ends at any other name.
+            cel=f"self.all(tag, tag.matches('{_TAG}'))",
+            message="metricTags: a name must begin with a letter or digit and have only these and"
+            " '_': rename the tag",
+            holds=lambda tags: all(re.fullmatch(_TAG, tag) for tag in tags),
+        ),
+    ] = Field(default_factory=dict)
     """Labels to put on the metrics of this model."""
     parameters: Annotated[
         Mapping[str, ModelParameter],
@@ -287,3 +277,7 @@ class ModelConfig(ProtoMessage):
     """Whether responses are cached."""
     model_metrics: ModelMetrics | None = None
     """Settings of the metrics of this model."""
+
+    def can_batch(self, sizes: Iterable[int]) -> bool:
+        """Return whether no batch of these sizes is above the largest that the model takes."""
+        return all(size <= self.max_batch_size for size in sizes)

@@ -17,6 +17,8 @@ from triton_operator.api.rules import Rule, Schema
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Schema({"format": "int32"})]
 Count32 = Annotated[int, Field(ge=0, le=2**31 - 1), Schema({"format": "int32"})]
 """An int32 of Triton that may not be negative."""
+Positive32 = Annotated[int, Field(ge=1, le=2**31 - 1), Schema({"format": "int32"})]
+"""An int32 of Triton that must be 1 or more."""
 UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1), Schema({"format": "int64"})]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), Schema({"format": "int64"})]
 UInt64 = Annotated[int, Field(ge=0, le=2**63 - 1), Schema({"format": "int64"})]
@@ -41,6 +43,20 @@ RelativePath = Annotated[
 """A path inside the model's folder."""
 Dims = Annotated[tuple[Int64, ...], Field(max_length=64)]
 """A shape; -1 stands for any size."""
+TensorDims = Annotated[
+    Dims,
+    Rule(
+        cel="self.all(size, size == -1 || size > 0)",
+        message="each dimension must be 1 or more, or -1 for any size: correct the one that is not",
+        holds=lambda dims: all(size == -1 or size > 0 for size in dims),
+    ),
+]
+"""The shape of a tensor that a model takes or gives."""
+Sizes = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=2**63 - 1), Schema({"format": "int64"})], ...],
+    Field(max_length=64),
+]
+"""The shape of a tensor that is there: of known sizes."""
 
 
 class ProtoMessage(Resource):

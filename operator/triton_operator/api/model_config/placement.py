@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from triton_operator.api.model_config.message import Count32, Int64, Name, ProtoMessage, UInt32
-from triton_operator.api.rules import Schema
+from triton_operator.api.rules import Rule, Schema
 
 InstanceGroupKind = Literal["KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL"]
 SecondaryDeviceKind = Literal["KIND_NVDLA"]
@@ -42,6 +42,15 @@ class SecondaryDevice(ProtoMessage):
 
 class ModelInstanceGroup(ProtoMessage):
     """A group of instances of the model on the same kind of device."""
+
+    rules = (
+        Rule(
+            cel="!has(self.gpus) || size(self.gpus) == 0 || !has(self.kind)"
+            " || !(self.kind in ['KIND_CPU', 'KIND_MODEL'])",
+            message="gpus is for KIND_GPU and KIND_AUTO only: remove gpus or change kind",
+            holds=lambda self: not self.gpus or self.kind in ("KIND_GPU", "KIND_AUTO"),
+        ),
+    )
 
     name: Name = ""
     """Name of the group; made up by Triton if left out."""

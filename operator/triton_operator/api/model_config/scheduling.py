@@ -11,8 +11,10 @@ from triton_operator.api.model_config.message import (
     Int32,
     Int64,
     Name,
+    Positive32,
     ProtoMessage,
     RelativePath,
+    Sizes,
     UInt32,
     UInt64,
 )
@@ -26,7 +28,9 @@ ControlKind = Literal[
     "CONTROL_SEQUENCE_END",
     "CONTROL_SEQUENCE_CORRID",
 ]
-BatchSizes = Annotated[tuple[Int32, ...], Field(max_length=64)]
+BatchSizes = Annotated[tuple[Positive32, ...], Field(max_length=64)]
+
+_NO_LEVELS = "!has(self.priorityLevels) || self.priorityLevels == 0"
 
 
 class ModelQueuePolicy(ProtoMessage):
@@ -44,6 +48,35 @@ class ModelQueuePolicy(ProtoMessage):
 
 class ModelDynamicBatching(ProtoMessage):
     """Joins requests that arrive one by one into batches."""
+
+    rules = (
+        Rule(
+            cel=f"{_NO_LEVELS} || (has(self.defaultPriorityLevel) && self.defaultPriorityLevel >= 1"
+            " && self.defaultPriorityLevel <= self.priorityLevels)",
+            message="defaultPriorityLevel must be one of the levels, from 1 to priorityLevels: set"
+            " it to that of requests that name none",
+            holds=lambda self: (
+                not self.priority_levels or 1 <= self.default_priority_level <= self.priority_levels
+            ),
+        ),
+        Rule(
+            cel=f"{_NO_LEVELS} || !has(self.priorityQueuePolicy) || self.priorityQueuePolicy.all("
+            "level, int(level) >= 1 && int(level) <= self.priorityLevels)",
+            message="priorityQueuePolicy names a level that is not there: they go from 1 to"
+            " priorityLevels; remove it or raise priorityLevels",
+            holds=lambda self: (
+                not self.priority_levels
+                or all(1 <= level <= self.priority_levels for level in self.priority_queue_policy)
+            ),
+        ),
+        Rule(
+            cel=f"{_NO_LEVELS} || self.priorityLevels == 1"
+            " || !has(self.preserveOrdering) || !self.preserveOrdering",
+            message="preserveOrdering allows one priority level only: remove preserveOrdering, or"
+            " set priorityLevels to 1",
+            holds=lambda self: not self.preserve_ordering or self.priority_levels <= 1,
+        ),
+    )
 
     preferred_batch_size: BatchSizes = ()
     """Batch sizes worth sending at once; leave out unless the model was built for some."""
@@ -99,7 +132,7 @@ class SequenceInitialState(ProtoMessage):
 
     data_type: DataType = "TYPE_INVALID"
     """Type of the elements."""
-    dims: Dims = ()
+    dims: Sizes = ()
     """Shape of the state, without the batch dimension."""
     zero_data: bool | None = None
     """Whether the state begins as zeros."""
@@ -133,7 +166,7 @@ class SequenceStrategyDirect(ProtoMessage):
 
     max_queue_delay_microseconds: UInt64 = 0
     """How long a request may wait for others to share its batch."""
-    minimum_slot_utilization: Float = 0.0
+    minimum_slot_utilization: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """Share of slots that must hold a request before the delay ends early, 0 to 1."""
 
 

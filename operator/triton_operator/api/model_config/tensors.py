@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from triton_operator.api.model_config.message import Dims, Name, ProtoMessage, RelativePath
+from triton_operator.api.model_config.message import Name, ProtoMessage, RelativePath, TensorDims
+from triton_operator.api.rules import Rule
 
 DataType = Literal[
     "TYPE_INVALID",
@@ -36,11 +37,17 @@ BatchOutputKind = Literal["BATCH_SCATTER_WITH_INPUT_SHAPE"]
 
 Names = Annotated[tuple[Name, ...], Field(max_length=256)]
 
+_ONE_SOURCE = Rule(
+    cel="has(self.sourceInput) && size(self.sourceInput) == 1",
+    message="sourceInput must have exactly one entry: name one input of the model",
+    holds=lambda self: len(self.source_input) == 1,
+)
+
 
 class ModelTensorReshape(ProtoMessage):
     """How a tensor is reshaped between the inference request and the model."""
 
-    shape: Dims = ()
+    shape: TensorDims = ()
     """The shape that the backend sees."""
 
 
@@ -53,7 +60,7 @@ class ModelInput(ProtoMessage):
     """Type of the elements."""
     format: InputFormat = "FORMAT_NONE"
     """Layout of an image input."""
-    dims: Dims = ()
+    dims: TensorDims = ()
     """Shape without the batch dimension; -1 for a dimension of any size."""
     reshape: ModelTensorReshape | None = None
     """Shape that the backend expects where it differs from the one that clients send."""
@@ -74,7 +81,7 @@ class ModelOutput(ProtoMessage):
     """Name of the tensor, as the model knows it."""
     data_type: DataType = "TYPE_INVALID"
     """Type of the elements."""
-    dims: Dims = ()
+    dims: TensorDims = ()
     """Shape without the batch dimension; -1 for a dimension of any size."""
     reshape: ModelTensorReshape | None = None
     """Shape that the backend produces where it differs from the one that clients get."""
@@ -89,6 +96,15 @@ class ModelOutput(ProtoMessage):
 class BatchInput(ProtoMessage):
     """An extra input that describes the batch, made by Triton for the backend."""
 
+    rules = (
+        _ONE_SOURCE,
+        Rule(
+            cel="has(self.dataType) && self.dataType in ['TYPE_INT32', 'TYPE_FP32']",
+            message="dataType must be TYPE_INT32 or TYPE_FP32: set it to one of them",
+            holds=lambda self: self.data_type in ("TYPE_INT32", "TYPE_FP32"),
+        ),
+    )
+
     kind: BatchInputKind = "BATCH_ELEMENT_COUNT"
     """What is told about the batch."""
     target_name: Names = ()
@@ -101,6 +117,16 @@ class BatchInput(ProtoMessage):
 
 class BatchOutput(ProtoMessage):
     """An output of a whole batch that Triton splits into responses."""
+
+    rules = (
+        _ONE_SOURCE,
+        Rule(
+            # Without one, the python backend takes the whole server down with it.
+            cel="has(self.targetName) && size(self.targetName) > 0",
+            message="targetName must have an entry: name the outputs that are split",
+            holds=lambda self: bool(self.target_name),
+        ),
+    )
 
     target_name: Names = ()
     """Outputs that are split."""
