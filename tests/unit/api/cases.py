@@ -11,6 +11,7 @@ Manifest = dict[str, Any]
 
 VERSIONS = [{"version": 1, "source": {"uri": "https://models.example/1/model.onnx"}}]
 SHARED = {"serverRef": {"name": "vision"}}
+STEP = {"modelName": "member", "modelVersion": -1}
 
 
 def model(name: str = "resnet50", **spec: Any) -> Manifest:
@@ -328,6 +329,61 @@ REFUSED = (
         )
         for versions in ([], [2], [0, -1])
     ),
+    Refused(
+        "ensemble without its platform",
+        _config(ensembleScheduling={"step": [STEP]}),
+        "spec.config",
+        "set both or neither",
+    ),
+    Refused(
+        "ensemble of another platform",
+        _config(ensembleScheduling={"step": [STEP]}, platform="onnxruntime_onnx"),
+        "spec.config",
+        "belong together",
+    ),
+    Refused("ensemble of nothing", _config(platform="ensemble"), "spec.config", "set both"),
+    *(
+        Refused(
+            f"ensemble with {field}",
+            _config(platform="ensemble", ensembleScheduling={"step": [STEP]}, **{field: value}),
+            "spec.config",
+            "an ensemble runs nothing itself",
+        )
+        for field, value in {
+            "backend": "python",
+            "instanceGroup": [{"count": 1}],
+            "modelWarmup": [{"name": "w"}],
+            "optimization": {},
+        }.items()
+    ),
+    *(
+        Refused(
+            f"ensemble without steps: {steps}",
+            _config(platform="ensemble", ensembleScheduling=steps),
+            "spec.config.ensembleScheduling",
+            "step must have an entry",
+        )
+        for steps in ({}, {"step": []})
+    ),
+    *(
+        Refused(
+            f"step with {change}",
+            _config(platform="ensemble", ensembleScheduling={"step": [STEP, {**STEP, **change}]}),
+            "spec.config.ensembleScheduling.step[1]",
+            words,
+        )
+        for change, words in (
+            ({"modelVersion": 0}, "set it to -1"),
+            ({"modelVersion": -2}, "modelVersion must be -1"),
+            ({"modelName": ""}, "name the member"),
+        )
+    ),
+    Refused(
+        "step of no version",
+        _config(platform="ensemble", ensembleScheduling={"step": [{"modelName": "m"}]}),
+        "spec.config.ensembleScheduling.step[0]",
+        "modelVersion must be -1",
+    ),
     Refused("type of a tensor", _config(input=[{"dataType": "FP32"}]), "spec.config.input[0]"),
     Refused("text for a number", _config(maxBatchSize="many"), "spec.config.maxBatchSize"),
     Refused(
@@ -639,6 +695,16 @@ ACCEPTED = {
             "versionPolicy": {"specific": {"versions": [2, 1]}},
             "modelWarmup": [{"inputs": {"x": {"dims": [0], "zeroData": False}}}],
         }
+    ),
+    "ensemble of single versions": model(
+        versions=None,
+        config={
+            "platform": "ensemble",
+            "backend": "",
+            "ensembleScheduling": {"step": [STEP, {**STEP, "modelVersion": 1}]},
+            "instanceGroup": [],
+            "responseCache": {"enable": True},
+        },
     ),
     "levels out of use": model(
         config={"dynamicBatching": {"defaultPriorityLevel": 1, "priorityQueuePolicy": {"3": {}}}}

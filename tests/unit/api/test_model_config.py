@@ -136,7 +136,7 @@ def test_the_whole_schema_is_covered() -> None:
 
 def test_at_most_one_field_of_a_oneof_may_be_set() -> None:
     with pytest.raises(ValidationError, match="dynamicBatching, sequenceBatching and ensemble"):
-        ModelConfig.model_validate({"dynamicBatching": {}, "ensembleScheduling": {}})
+        ModelConfig.model_validate({"dynamicBatching": {}, "sequenceBatching": {}})
 
 
 def test_only_what_was_set_is_written() -> None:

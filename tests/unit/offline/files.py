@@ -29,7 +29,7 @@ def tensors(name: str, *dims: int, kind: str = "TYPE_FP32") -> list[dict[str, An
 def step(member: str, **maps: str) -> dict[str, Any]:
     """A step of an ensemble: its input ``IN`` and output ``OUT`` go to these tensors."""
     inputs, outputs = {"IN": maps["into"]}, {"OUT": maps["out"]}
-    return {"modelName": member, "inputMap": inputs, "outputMap": outputs}
+    return {"modelName": member, "modelVersion": -1, "inputMap": inputs, "outputMap": outputs}
 
 
 def member(name: str, **config: Any) -> Manifest:

@@ -198,8 +198,8 @@ ENSEMBLE = """
 platform: "ensemble"
 input { name: "x" data_type: TYPE_FP32 dims: 1 }
 output { name: "y" data_type: TYPE_FP32 dims: 1 }
-ensemble_scheduling { step [ { model_name: "first" input_map { key: "a" value: "x" }
-  output_map { key: "b" value: "y" } } ] }
+ensemble_scheduling { step [ { model_name: "first" model_version: -1
+  input_map { key: "a" value: "x" } output_map { key: "b" value: "y" } } ] }
 """
 
 

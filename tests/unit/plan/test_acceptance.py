@@ -62,10 +62,6 @@ def backend(*allowed: str, **spec: Any) -> str:
         ),
         # Triton looks at the backend first.
         (
-            {"config": {"backend": "python", "platform": "ensemble"}},
-            "config.backend: python is not",
-        ),
-        (
             {"config": {"backend": "python", "platform": "tensorrt"}},
             "config.backend: python is not",
         ),
@@ -77,6 +73,15 @@ def test_a_backend_that_the_administrator_does_not_allow_is_refused(
     rest = "among the backends that the administrator allows: tensorrt, onnxruntime"
     message = backend("tensorrt", "onnxruntime", **spec)
     assert message.startswith(f"{said} {rest} (security.allowedBackends")
+
+
+@pytest.mark.parametrize("steps", ["", 'step { model_name: "a" model_version: -1 }'])
+def test_a_backend_cannot_hide_behind_the_platform_of_an_ensemble(steps: str) -> None:
+    hidden = f'backend: "python" platform: "ensemble" ensemble_scheduling {{ {steps} }}'
+    for text in (hidden, hidden.partition("ensemble_scheduling")[0]):
+        (verdict,) = judge_models(server(), [model("m", configText=text)], backends=["tensorrt"])
+        assert isinstance(verdict, Rejected)
+        assert verdict.reason == "InvalidSpec"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,12 @@ def plain(inputs: Tensors, outputs: Tensors, batch: int = 0) -> dict[str, Any]:
 
 
 def step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[str, Any]:
-    return {"modelName": model, "inputMap": dict(inputs), "outputMap": dict(outputs)}
+    return {
+        "modelName": model,
+        "modelVersion": -1,
+        "inputMap": dict(inputs),
+        "outputMap": dict(outputs),
+    }
 
 
 def ensemble(

@@ -16,7 +16,14 @@ ENSEMBLE = {
     "input": [{"name": "X", "dataType": "TYPE_FP32", "dims": [1]}],
     "output": [{"name": "Y", "dataType": "TYPE_FP32", "dims": [1]}],
     "ensembleScheduling": {
-        "step": [{"modelName": "member", "inputMap": {"x": "X"}, "outputMap": {"y": "Y"}}]
+        "step": [
+            {
+                "modelName": "member",
+                "modelVersion": -1,
+                "inputMap": {"x": "X"},
+                "outputMap": {"y": "Y"},
+            }
+        ]
     },
 }
 
@@ -514,8 +521,13 @@ async def test_members_that_change_together_are_loaded_with_the_ensemble_that_st
         world.model("second", config=second, **SHARED)
 
     steps = [
-        {"modelName": "first", "inputMap": {"x": "X"}, "outputMap": {"y": "between"}},
-        {"modelName": "second", "inputMap": {"x": "between"}, "outputMap": {"y": "Y"}},
+        {
+            "modelName": name,
+            "modelVersion": -1,
+            "inputMap": {"x": given},
+            "outputMap": {"y": made},
+        }
+        for name, given, made in (("first", "X", "between"), ("second", "between", "Y"))
     ]
     world.server("vision", replicas=2)
     world.model(

@@ -5,11 +5,12 @@ ships, so that a new Triton release shows what is missing here.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from triton_operator.api.model_config.coherence import COHERENCE
 from triton_operator.api.model_config.message import (
     Count32,
     Double,
@@ -147,53 +148,10 @@ class ModelMetrics(ProtoMessage):
     """Overrides, one for each metric family."""
 
 
-_IS_A_BATCH = "size, has(self.maxBatchSize) && size <= self.maxBatchSize"
-
-
 class ModelConfig(ProtoMessage):
     """A ``config.pbtxt``, field by field."""
 
-    rules = (
-        Rule(
-            cel="!has(self.dynamicBatching) || !has(self.dynamicBatching.preferredBatchSize)"
-            f" || self.dynamicBatching.preferredBatchSize.all({_IS_A_BATCH})",
-            message="dynamicBatching.preferredBatchSize has a size above maxBatchSize (0 if left"
-            " out): lower it, or raise maxBatchSize",
-            holds=lambda self: (
-                self.dynamic_batching is None
-                or self.can_batch(self.dynamic_batching.preferred_batch_size)
-            ),
-        ),
-        Rule(
-            cel="!has(self.sequenceBatching) || !has(self.sequenceBatching.oldest)"
-            " || !has(self.sequenceBatching.oldest.preferredBatchSize)"
-            f" || self.sequenceBatching.oldest.preferredBatchSize.all({_IS_A_BATCH})",
-            message="sequenceBatching.oldest.preferredBatchSize has a size above maxBatchSize (0 if"
-            " left out): lower it, or raise maxBatchSize",
-            holds=lambda self: (
-                self.sequence_batching is None
-                or self.sequence_batching.oldest is None
-                or self.can_batch(self.sequence_batching.oldest.preferred_batch_size)
-            ),
-        ),
-        Rule(
-            cel="!(has(self.responseCache) && has(self.responseCache.enable)"
-            " && self.responseCache.enable && has(self.modelTransactionPolicy)"
-            " && has(self.modelTransactionPolicy.decoupled)"
-            " && self.modelTransactionPolicy.decoupled)",
-            message="responseCache cannot be enabled for a model whose modelTransactionPolicy is"
-            " decoupled: remove responseCache",
-            holds=lambda self: (
-                not (
-                    self.response_cache is not None
-                    and self.response_cache.enable
-                    and self.model_transaction_policy is not None
-                    and self.model_transaction_policy.decoupled
-                )
-            ),
-        ),
-    )
-
+    rules = COHERENCE
     oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "scheduling_choice": ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
     }
@@ -277,7 +235,3 @@ class ModelConfig(ProtoMessage):
     """Whether responses are cached."""
     model_metrics: ModelMetrics | None = None
     """Settings of the metrics of this model."""
-
-    def can_batch(self, sizes: Iterable[int]) -> bool:
-        """Return whether no batch of these sizes is above the largest that the model takes."""
-        return all(size <= self.max_batch_size for size in sizes)

@@ -205,6 +205,20 @@ class ModelSequenceBatching(ProtoMessage):
 class EnsembleStep(ProtoMessage):
     """One member of an ensemble and how its tensors are wired."""
 
+    rules = (
+        Rule(
+            cel="has(self.modelName) && size(self.modelName) > 0",
+            message="modelName is missing: name the member",
+            holds=lambda self: bool(self.model_name),
+        ),
+        Rule(
+            cel="has(self.modelVersion) && (self.modelVersion == -1 || self.modelVersion > 0)",
+            message="modelVersion must be -1 for the latest, or 1 or more: Triton takes 0 if it is"
+            " left out, which no member has; set it to -1",
+            holds=lambda self: self.model_version == -1 or self.model_version > 0,
+        ),
+    )
+
     model_name: Name = ""
     """Name of the member; it must be served by the same server."""
     model_version: Int64 = 0
@@ -219,6 +233,14 @@ class EnsembleStep(ProtoMessage):
 
 class ModelEnsembling(ProtoMessage):
     """A pipeline of models that answers one request."""
+
+    rules = (
+        Rule(
+            cel="has(self.step) && size(self.step) > 0",
+            message="step must have an entry: name a member",
+            holds=lambda self: bool(self.step),
+        ),
+    )
 
     step: Annotated[tuple[EnsembleStep, ...], Field(max_length=128)] = ()
     """The members; their order is made by their tensors."""
