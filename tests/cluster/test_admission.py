@@ -72,7 +72,11 @@ def test_the_largest_config_stays_within_the_budget_of_the_rules() -> None:
                 "metricTags": {f"tag_{number}" + "x" * 240: "" for number in range(32)},
                 "versionPolicy": {"specific": {"versions": [9] * 127 + [8]}},
                 "sequenceBatching": {
-                    "state": [{"initialState": [{"dataFile": "a/" * 200}] * 8}] * 64
+                    "state": [{"initialState": [{"name": "x", "dataFile": "a/" * 200}]}] * 64,
+                    "controlInput": [
+                        {"name": "x", "control": [{"boolFalseTrue": [False, True]}] * 8}
+                    ]
+                    * 32,
                 },
             },
             server={"args": ["--log-format=" + "x" * 1000] * 64},

@@ -11,6 +11,8 @@ Manifest = dict[str, Any]
 
 VERSIONS = [{"version": 1, "source": {"uri": "https://models.example/1/model.onnx"}}]
 SHARED = {"serverRef": {"name": "vision"}}
+LATER = {"timeoutAction": "DELAY", "defaultTimeoutMicroseconds": 1}
+ZEROS = {"name": "zeros", "zeroData": True}
 STEP = {"modelName": "member", "modelVersion": -1}
 
 
@@ -221,6 +223,61 @@ REFUSED = (
     ),
     *(
         Refused(
+            f"order and delay {policies}",
+            _config(dynamicBatching={"preserveOrdering": True, **policies}),
+            "spec.config.dynamicBatching",
+            "remove preserveOrdering, or REJECT",
+        )
+        for policies in ({"defaultQueuePolicy": LATER}, {"priorityQueuePolicy": {"1": LATER}})
+    ),
+    *(
+        Refused(
+            f"initial state {change}",
+            _config(sequenceBatching={"state": [{"initialState": [change]}]}),
+            "spec.config.sequenceBatching.state[0].initialState[0]",
+            words,
+        )
+        for change, words in (
+            ({"zeroData": True}, "name this initial state"),
+            ({"name": "x"}, "set one"),
+        )
+    ),
+    Refused(
+        "initial states",
+        _config(sequenceBatching={"state": [{"initialState": [ZEROS, ZEROS]}]}),
+        "spec.config.sequenceBatching.state[0].initialState",
+    ),
+    Refused(
+        "control input without a name",
+        _config(sequenceBatching={"controlInput": [{}]}),
+        "spec.config.sequenceBatching.controlInput[0]",
+        "name the input",
+    ),
+    *(
+        Refused(
+            f"control {control}",
+            _config(sequenceBatching={"controlInput": [{"name": "x", "control": [control]}]}),
+            "spec.config.sequenceBatching.controlInput[0].control[0]",
+            words,
+        )
+        for control, words in (
+            ({}, "must have two entries"),
+            ({"kind": "CONTROL_SEQUENCE_END", "boolFalseTrue": [True]}, "must have two entries"),
+            ({"int32FalseTrue": [0, 1], "fp32FalseTrue": [0, 1]}, "and the others none"),
+            ({"kind": "CONTROL_SEQUENCE_CORRID"}, "needs a dataType"),
+            ({"kind": "CONTROL_SEQUENCE_CORRID", "dataType": "TYPE_FP32"}, "needs a dataType"),
+            (
+                {
+                    "kind": "CONTROL_SEQUENCE_CORRID",
+                    "dataType": "TYPE_INT64",
+                    "int32FalseTrue": [0, 1],
+                },
+                "remove them",
+            ),
+        )
+    ),
+    *(
+        Refused(
             f"slot utilization {share}",
             _config(sequenceBatching={"direct": {"minimumSlotUtilization": share}}),
             "spec.config.sequenceBatching.direct.minimumSlotUtilization",
@@ -245,7 +302,7 @@ REFUSED = (
     ),
     Refused(
         "any size of an initial state",
-        _config(sequenceBatching={"state": [{"initialState": [{"dims": [-1]}]}]}),
+        _config(sequenceBatching={"state": [{"initialState": [{**ZEROS, "dims": [-1]}]}]}),
         "spec.config.sequenceBatching.state[0].initialState[0].dims[0]",
     ),
     Refused(
@@ -406,9 +463,7 @@ REFUSED = (
     ),
     Refused(
         "two initial states",
-        _config(
-            sequenceBatching={"state": [{"initialState": [{"zeroData": True, "dataFile": "x"}]}]}
-        ),
+        _config(sequenceBatching={"state": [{"initialState": [{**ZEROS, "dataFile": "x"}]}]}),
         "spec.config.sequenceBatching.state[0].initialState[0]",
         "zeroData and dataFile",
     ),
@@ -706,6 +761,33 @@ ACCEPTED = {
             "responseCache": {"enable": True},
         },
     ),
+    "signals of a sequence": model(
+        config={
+            "sequenceBatching": {
+                "controlInput": [
+                    {
+                        "name": "x",
+                        "control": [
+                            {"int32FalseTrue": [0, 1], "boolFalseTrue": []},
+                            {"kind": "CONTROL_SEQUENCE_CORRID", "dataType": "TYPE_STRING"},
+                        ],
+                    },
+                    {"name": "y"},
+                ],
+                "state": [{"initialState": [ZEROS]}, {"initialState": []}],
+            }
+        }
+    ),
+    "order without delay": model(
+        config={
+            "dynamicBatching": {
+                "preserveOrdering": True,
+                "defaultQueuePolicy": {"timeoutAction": "DELAY"},
+                "priorityQueuePolicy": {"1": {"defaultTimeoutMicroseconds": 1}},
+            }
+        }
+    ),
+    "delay without order": model(config={"dynamicBatching": {"defaultQueuePolicy": LATER}}),
     "levels out of use": model(
         config={"dynamicBatching": {"defaultPriorityLevel": 1, "priorityQueuePolicy": {"3": {}}}}
     ),

@@ -26,8 +26,8 @@ from triton_operator.api.model_config.scheduling import (
     ModelDynamicBatching,
     ModelEnsembling,
     ModelQueuePolicy,
-    ModelSequenceBatching,
 )
+from triton_operator.api.model_config.sequences import ModelSequenceBatching
 from triton_operator.api.model_config.tensors import (
     BatchInput,
     BatchOutput,

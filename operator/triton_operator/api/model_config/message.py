@@ -19,6 +19,7 @@ Count32 = Annotated[int, Field(ge=0, le=2**31 - 1), Schema({"format": "int32"})]
 """An int32 of Triton that may not be negative."""
 Positive32 = Annotated[int, Field(ge=1, le=2**31 - 1), Schema({"format": "int32"})]
 """An int32 of Triton that must be 1 or more."""
+BatchSizes = Annotated[tuple[Positive32, ...], Field(max_length=64)]
 UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1), Schema({"format": "int64"})]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), Schema({"format": "int64"})]
 UInt64 = Annotated[int, Field(ge=0, le=2**63 - 1), Schema({"format": "int64"})]

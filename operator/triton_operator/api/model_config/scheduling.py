@@ -1,36 +1,32 @@
 """How requests are queued, batched and routed: the ``scheduling_choice`` of a config."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from triton_operator.api.model_config.message import (
-    Dims,
-    Float,
-    Int32,
+    BatchSizes,
     Int64,
     Name,
-    Positive32,
     ProtoMessage,
-    RelativePath,
-    Sizes,
     UInt32,
     UInt64,
 )
-from triton_operator.api.model_config.tensors import DataType
 from triton_operator.api.rules import Rule
 
 TimeoutAction = Literal["REJECT", "DELAY"]
-ControlKind = Literal[
-    "CONTROL_SEQUENCE_START",
-    "CONTROL_SEQUENCE_READY",
-    "CONTROL_SEQUENCE_END",
-    "CONTROL_SEQUENCE_CORRID",
-]
-BatchSizes = Annotated[tuple[Positive32, ...], Field(max_length=64)]
 
 _NO_LEVELS = "!has(self.priorityLevels) || self.priorityLevels == 0"
+
+
+def _delays(policy: str) -> str:
+    """CEL for whether the policy of that name serves late requests after the others."""
+    return (
+        f"has({policy}.timeoutAction) && {policy}.timeoutAction == 'DELAY'"
+        f" && has({policy}.defaultTimeoutMicroseconds)"
+        f" && {policy}.defaultTimeoutMicroseconds > 0"
+    )
 
 
 class ModelQueuePolicy(ProtoMessage):
@@ -44,6 +40,11 @@ class ModelQueuePolicy(ProtoMessage):
     """Whether a request may bring a shorter timeout of its own."""
     max_queue_size: UInt32 = 0
     """Requests that may wait; further ones are rejected. 0 for no limit."""
+
+    @property
+    def delays(self) -> bool:
+        """Whether requests that waited too long are served after the others."""
+        return self.timeout_action == "DELAY" and self.default_timeout_microseconds > 0
 
 
 class ModelDynamicBatching(ProtoMessage):
@@ -76,6 +77,22 @@ class ModelDynamicBatching(ProtoMessage):
             " set priorityLevels to 1",
             holds=lambda self: not self.preserve_ordering or self.priority_levels <= 1,
         ),
+        Rule(
+            cel="!has(self.preserveOrdering) || !self.preserveOrdering ||"
+            f" (!(has(self.defaultQueuePolicy) && {_delays('self.defaultQueuePolicy')}) &&"
+            " !(has(self.priorityQueuePolicy) && self.priorityQueuePolicy.exists(level,"
+            f" {_delays('self.priorityQueuePolicy[level]')})))",
+            message="preserveOrdering allows no queue policy that has a timeout and the action"
+            " DELAY: remove preserveOrdering, or REJECT",
+            holds=lambda self: (
+                not self.preserve_ordering
+                or not any(
+                    policy.delays
+                    for policy in (self.default_queue_policy, *self.priority_queue_policy.values())
+                    if policy is not None
+                )
+            ),
+        ),
     )
 
     preferred_batch_size: BatchSizes = ()
@@ -99,107 +116,6 @@ class ModelDynamicBatching(ProtoMessage):
         ),
     ] = Field(default_factory=dict)
     """Queue policy of single priority levels, by level."""
-
-
-class SequenceControl(ProtoMessage):
-    """A signal to the model about where a sequence begins, ends or runs."""
-
-    kind: ControlKind = "CONTROL_SEQUENCE_START"
-    """What is signalled."""
-    int32_false_true: Annotated[tuple[Int32, ...], Field(max_length=2)] = ()
-    """The integers that stand for false and true."""
-    fp32_false_true: Annotated[tuple[Float, ...], Field(max_length=2)] = ()
-    """The floating-point numbers that stand for false and true."""
-    bool_false_true: Annotated[tuple[bool, ...], Field(max_length=2)] = ()
-    """The booleans that stand for false and true."""
-    data_type: DataType = "TYPE_INVALID"
-    """Type of the correlation ID, for CONTROL_SEQUENCE_CORRID."""
-
-
-class SequenceControlInput(ProtoMessage):
-    """An input of the model that receives signals about its sequence."""
-
-    name: Name = ""
-    """Name of the input."""
-    control: Annotated[tuple[SequenceControl, ...], Field(max_length=8)] = ()
-    """The signals that it carries."""
-
-
-class SequenceInitialState(ProtoMessage):
-    """What a state holds when its sequence begins."""
-
-    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {"state_data": ("zero_data", "data_file")}
-
-    data_type: DataType = "TYPE_INVALID"
-    """Type of the elements."""
-    dims: Sizes = ()
-    """Shape of the state, without the batch dimension."""
-    zero_data: bool | None = None
-    """Whether the state begins as zeros."""
-    data_file: RelativePath | None = None
-    """File below initial_state/ that holds the bytes of the state."""
-    name: Name = ""
-    """Name of this initial state, for the logs."""
-
-
-class SequenceState(ProtoMessage):
-    """A tensor that Triton keeps from one request of a sequence to the next."""
-
-    input_name: Name = ""
-    """Input that receives the state."""
-    output_name: Name = ""
-    """Output that holds the new state."""
-    data_type: DataType = "TYPE_INVALID"
-    """Type of the elements."""
-    dims: Dims = ()
-    """Shape of the state, without the batch dimension."""
-    initial_state: Annotated[tuple[SequenceInitialState, ...], Field(max_length=8)] = ()
-    """What the state holds when a sequence begins."""
-    use_same_buffer_for_input_output: bool = False
-    """Whether input and output share one buffer."""
-    use_growable_memory: bool = False
-    """Whether the buffer may grow with the sequence; needs the shared buffer."""
-
-
-class SequenceStrategyDirect(ProtoMessage):
-    """Gives every sequence a batch slot of its own until it ends."""
-
-    max_queue_delay_microseconds: UInt64 = 0
-    """How long a request may wait for others to share its batch."""
-    minimum_slot_utilization: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
-    """Share of slots that must hold a request before the delay ends early, 0 to 1."""
-
-
-class SequenceStrategyOldest(ProtoMessage):
-    """Batches the oldest requests of the sequences that are open."""
-
-    max_candidate_sequences: Int32 = 0
-    """Sequences that are worked on at the same time."""
-    preferred_batch_size: BatchSizes = ()
-    """Batch sizes worth sending at once."""
-    max_queue_delay_microseconds: UInt64 = 0
-    """How long a request may wait for others to share its batch."""
-    preserve_ordering: bool = False
-    """Whether responses leave in the order of their requests."""
-
-
-class ModelSequenceBatching(ProtoMessage):
-    """Sends all requests of a sequence to the same instance, for models that keep state."""
-
-    oneofs: ClassVar[Mapping[str, tuple[str, ...]]] = {"strategy_choice": ("direct", "oldest")}
-
-    direct: SequenceStrategyDirect | None = None
-    """Give every sequence a batch slot of its own."""
-    oldest: SequenceStrategyOldest | None = None
-    """Batch the oldest requests of all sequences."""
-    max_sequence_idle_microseconds: UInt64 = 0
-    """How long a sequence may be silent before it is given up; Triton's default is one second."""
-    control_input: Annotated[tuple[SequenceControlInput, ...], Field(max_length=32)] = ()
-    """Inputs that receive signals about the sequence."""
-    state: Annotated[tuple[SequenceState, ...], Field(max_length=64)] = ()
-    """Tensors that Triton keeps from one request of a sequence to the next."""
-    iterative_sequence: bool = False
-    """Whether one request is run step by step, rescheduled by the model itself."""
 
 
 class EnsembleStep(ProtoMessage):
