@@ -645,6 +645,44 @@ async def test_a_model_waits_for_the_server_it_names(world: World, operator: Ope
     assert_all_serve(world, "vision", "resnet")
 
 
+async def test_a_model_that_comes_just_before_its_server_is_not_warned_about(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet", **SHARED)
+    await operator.run_once()
+    assert world.condition("resnet") == "False ServerNotFound"
+    assert world.condition("resnet", "Accepted") == "False ServerNotFound"
+    world.step()
+
+    world.server("vision")
+    await operator.settle()
+    assert_all_serve(world, "vision", "resnet")
+    assert world.warnings("resnet") == []
+
+    world.model("resnet", serverRef={"name": "visoin"})
+    await operator.run(seconds=30)
+    assert world.warnings("resnet") == ["ServerNotFound"]
+
+
+async def test_a_model_is_looked_at_again_until_its_missing_server_was_told(
+    world: World, operator: Operator
+) -> None:
+    key = (NAMESPACE, "resnet")
+    world.model("resnet", **SHARED)
+    pauses = []
+    for _ in range(4):
+        pauses.append(await operator.assigner.assign(key))
+        world.step()
+
+    assert pauses == [5.0, 3.0, 1.0, None]
+    assert world.warnings("resnet") == ["ServerNotFound"]
+    assert await operator.assigner.assign(key) is None
+
+    operator.restart()
+    await operator.run(seconds=30)
+    assert world.warnings("resnet") == ["ServerNotFound"]
+
+
 async def test_a_pod_that_is_replaced_serves_again(world: World, operator: Operator) -> None:
     world.model("resnet")
     await operator.settle()
@@ -1148,7 +1186,7 @@ async def test_a_server_whose_claim_is_gone_goes_at_once(held: World, operator: 
     held.missing_claims.add("models")
 
     held.remove(names.KIND_SERVER, "vision")
-    await operator.settle(steps=8)
+    await operator.run(seconds=6)
 
     assert gone(held)
 
