@@ -9,7 +9,7 @@ from datetime import datetime
 from triton_operator import names
 from triton_operator.api.model import TritonModel
 from triton_operator.desired.owned_server import build_owned_server
-from triton_operator.errors import OperatorError
+from triton_operator.errors import NamespaceTerminatingError, OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord
 from triton_operator.plan.acceptance import explain_server_taken
 from triton_operator.plan.events import SERVER_NOT_FOUND, Event
@@ -39,7 +39,8 @@ class ModelAssigner:
         Raises
         ------
         OperatorError
-            After it was written to the status; the caller decides when to retry.
+            After it was written to the status, unless the namespace goes away; the caller decides
+            when to retry.
 
         """
         since = self._missing.pop(key, None)
@@ -56,6 +57,8 @@ class ModelAssigner:
                 return await self._report_missing(record, since)
             else:
                 await self._leave_own_server(record)
+        except NamespaceTerminatingError:
+            raise  # it will soon be gone itself
         except OperatorError as error:
             await self._report(record, error.reason, str(error))
             raise
