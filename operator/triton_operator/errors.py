@@ -5,6 +5,7 @@
     + NameTakenError      an object of somebody else has the name that a child needs
   - TransientError        the world may heal; try again, soon and then less soon
     + ClusterError        the API server refused or did not answer
+      - NamespaceTerminatingError  nothing can be made any more where all goes away
     + ServerUnreachableError  a Triton pod did not answer
     + NotLeadingError     another operator may be acting
   - LeaseLostError        this process must end
@@ -54,8 +55,6 @@ class ClusterError(TransientError):
         super().__init__(f"{action} {what} failed: {answer}{': ' if message else ''}{message}")
         self.status = status
         self.message = message
-        # A namespace that goes away takes all in it along, in an order of its own.
-        self.is_expected = "because it is being terminated" in message
 
     @property
     def is_refusal(self) -> bool:
@@ -66,6 +65,12 @@ class ClusterError(TransientError):
             and self.status < HTTPStatus.INTERNAL_SERVER_ERROR
             and (self.status != too_many)
         )
+
+
+class NamespaceTerminatingError(ClusterError):
+    """Nothing can be made any more: the namespace goes away, and takes all in it along."""
+
+    is_expected = True
 
 
 class ServerUnreachableError(TransientError):

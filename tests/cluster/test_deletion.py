@@ -1,5 +1,6 @@
 """What is deleted leaves nothing behind, takes nothing else with it, and never hangs."""
 
+import json
 import time
 from collections.abc import Callable
 
@@ -7,7 +8,8 @@ import pytest
 
 from tests.cluster import settings
 from tests.cluster.support import triton
-from tests.cluster.support.kube import condition
+from tests.cluster.support.installation import NAMESPACE, SELECTOR
+from tests.cluster.support.kube import condition, kubectl
 from tests.cluster.support.manifests import adds, claim, looker, model, server, version
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import World, names
@@ -225,3 +227,7 @@ class TestNothingHangs:
             90,
             seen=lambda: world.kube.get("Namespace", "", doomed.namespace),
         )
+        log = kubectl("logs", "--namespace", NAMESPACE, "--selector", SELECTOR, "--tail=-1").stdout
+        lines = [line for line in log.splitlines() if doomed.namespace in line]
+        assert any("Serving" in line for line in lines)
+        assert not [line for line in lines if json.loads(line)["severity"] != "info"]

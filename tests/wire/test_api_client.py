@@ -20,12 +20,19 @@ from triton_operator.adapters.telemetry import PrometheusTelemetry
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.desired.control_key import read_control_key
-from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
+from triton_operator.errors import (
+    ClusterError,
+    InvalidSpecError,
+    NamespaceTerminatingError,
+    NameTakenError,
+)
 from triton_operator.observed import Pod
 from triton_operator.plan.events import Event
 
 Body = dict[str, Any]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+TERMINATING = (403, "forbidden: it is being terminated", "NamespaceTerminating")
+"""How an API server refuses what is to be made in a namespace that goes away."""
 OWNER = ObjectMeta(name="vision", namespace="team", uid="uid-vision")
 SERVICES = "/api/v1/namespaces/team/services/vision"
 STATUS = "/apis/triton-operator.io/v1alpha1/namespaces/team/tritonmodels/resnet/status"
@@ -38,7 +45,7 @@ class ApiServer:
     api: KubeApi | None = None
     telemetry: PrometheusTelemetry = field(default_factory=PrometheusTelemetry)
     objects: dict[str, Body] = field(default_factory=dict)
-    refusals: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    refusals: dict[tuple[str, str], tuple[int, str, *tuple[str, ...]]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     queries: list[dict[str, str]] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
@@ -87,8 +94,13 @@ class ApiServer:
         return self.objects[path]
 
 
-def failure(status: int, message: str) -> web.Response:
-    return web.json_response({"kind": "Status", "message": message}, status=status)
+def failure(status: int, message: str, *causes: str) -> web.Response:
+    body: Body = {"kind": "Status", "message": message}
+    if causes:
+        # Kubernetes leaves out what is empty.
+        named = ({"reason": cause} if cause else {} for cause in causes)
+        body["details"] = {"causes": [{"field": "metadata", **each} for each in named]}
+    return web.json_response(body, status=status)
 
 
 @pytest.fixture
@@ -149,6 +161,40 @@ async def test_a_refusal_carries_status_and_message(server: ApiServer) -> None:
 
     assert refusal.value.status == 403
     assert refusal.value.is_refusal
+
+
+@pytest.mark.parametrize(
+    ("causes", "kind"),
+    [
+        (("NamespaceTerminating",), NamespaceTerminatingError),
+        (("FieldValueInvalid", "NamespaceTerminating"), NamespaceTerminatingError),
+        (("FieldValueInvalid",), ClusterError),
+        (("",), ClusterError),
+    ],
+)
+async def test_a_refusal_says_whether_the_namespace_goes_away(
+    server: ApiServer, causes: tuple[str, ...], kind: type[ClusterError]
+) -> None:
+    server.refusals[("POST", "/api/v1/pods")] = (403, "forbidden", *causes)
+    assert server.api is not None
+
+    with pytest.raises(ClusterError, match="HTTP 403: forbidden") as refusal:
+        await server.api.request("POST", "/api/v1/pods", body={})
+
+    assert type(refusal.value) is kind
+    assert refusal.value.is_refusal
+
+
+async def test_nothing_is_made_in_a_namespace_that_goes_away(
+    server: ApiServer, cluster: KubeCluster
+) -> None:
+    server.refusals[("PATCH", SERVICES)] = TERMINATING
+    server.refusals[("POST", SERVICES.removesuffix("/vision"))] = TERMINATING
+
+    with pytest.raises(NamespaceTerminatingError):
+        await cluster.apply(owned())
+    with pytest.raises(NamespaceTerminatingError):
+        await cluster.create(owned())
 
 
 async def test_a_query_is_encoded(server: ApiServer) -> None:
@@ -536,6 +582,28 @@ async def test_no_pass_fails_for_want_of_an_event(
     await cluster.record_event(names.KIND_MODEL, META, Event("Normal", "Serving", ""))
 
     assert any("Serving" in record.getMessage() for record in caplog.records)
+
+
+async def test_what_happens_in_a_namespace_that_goes_away_is_no_news(
+    server: ApiServer, cluster: KubeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.refusals[("POST", EVENTS)] = TERMINATING
+    news = Event("Warning", "SyncFailed", "")
+
+    def lines() -> int:
+        return len([each for each in caplog.records if each.name.endswith("adapters.kube")])
+
+    def counted() -> float | None:
+        labels = {"kind": names.KIND_MODEL, "type": "Warning", "reason": "SyncFailed"}
+        return server.telemetry.registry.get_sample_value("triton_operator_events_total", labels)
+
+    await cluster.record_event(names.KIND_MODEL, META, news)
+    assert (lines(), counted()) == (0, None)
+
+    del server.refusals[("POST", EVENTS)]
+    await cluster.record_event(names.KIND_MODEL, META, news)
+    assert (lines(), counted()) == (1, 1)
 
 
 async def test_a_log_is_read_of_our_own_container_only(

@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from triton_operator import names
-from triton_operator.errors import ClusterError
+from triton_operator.errors import ClusterError, NamespaceTerminatingError
 from triton_operator.observed import AUTOSCALER
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class KubeApi:
                 seconds = time.monotonic() - begun
                 self._telemetry.requested(*_permission(method, path), code, seconds)
         if code >= 400:  # noqa: PLR2004 - HTTP's own boundary
-            raise ClusterError(method, path, status=code, message=_message(text))
+            raise _refusal(method, path, code, text)
         return text
 
 
@@ -205,8 +205,16 @@ def _permission(method: str, path: str) -> tuple[str, str]:
     return verb, "/".join((plural, *name[1:]))
 
 
-def _message(text: str) -> str:
+def _refusal(method: str, path: str, code: int, text: str) -> ClusterError:
+    """Return what an answer means that is none of those that were hoped for."""
     try:
-        return str(json.loads(text)["message"])
+        answer = json.loads(text)
+        message = str(answer["message"])
     except (ValueError, KeyError, TypeError):
-        return text[:500]
+        return ClusterError(method, path, status=code, message=text[:500])
+    error = ClusterError
+    match answer:
+        case {"details": {"causes": [*causes]}}:
+            if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+                error = NamespaceTerminatingError
+    return error(method, path, status=code, message=message)

@@ -21,7 +21,7 @@ from triton_operator.api.meta import ObjectMeta
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.api.server import TritonServerStatus
 from triton_operator.desired.metadata import Manifest
-from triton_operator.errors import ClusterError
+from triton_operator.errors import ClusterError, NamespaceTerminatingError
 from triton_operator.observed import (
     AUTOSCALER,
     COMPONENT_SYNC,
@@ -183,17 +183,10 @@ class KubeCluster:
         await self._objects.patch(kind, meta, {"metadata": wanted}, MERGE_PATCH)
 
     async def record_event(self, kind: str, meta: ObjectMeta, event: Event) -> None:
-        """Attach an Event to an object; the log has a line of it, too."""
-        self._telemetry.told(kind, event)
-        _logger.log(
-            logging.WARNING if event.type == "Warning" else logging.INFO,
-            "%s %s/%s: %s: %s",
-            *(kind, meta.namespace, meta.name, event.reason, event.message),
-            extra={
-                "object": {"kind": kind, "namespace": meta.namespace, "name": meta.name},
-                "reason": event.reason,
-            },
-        )
+        """Attach an Event to an object, and write a line of the log.
+
+        Neither in a namespace that goes away.
+        """
         name = f"{meta.name}.{uuid4().hex[:16]}"
         body = {
             "apiVersion": KINDS["Event"].api,
@@ -216,10 +209,23 @@ class KubeCluster:
         }
         try:
             await self._api.request("POST", KINDS["Event"].path(meta.namespace), body=body)
+        except NamespaceTerminatingError as error:
+            # What vanishes there in an order of its own is news to nobody.
+            _logger.debug("Event %s for %s: %s", event.reason, meta.name, error)
+            return
         except ClusterError as error:
             # The status says the same: no pass may fail for want of an Event.
-            level = logging.DEBUG if error.is_expected else logging.WARNING
-            _logger.log(level, "Event %s for %s: %s", event.reason, meta.name, error)
+            _logger.warning("Event %s for %s: %s", event.reason, meta.name, error)
+        self._telemetry.told(kind, event)
+        _logger.log(
+            logging.WARNING if event.type == "Warning" else logging.INFO,
+            "%s %s/%s: %s: %s",
+            *(kind, meta.namespace, meta.name, event.reason, event.message),
+            extra={
+                "object": {"kind": kind, "namespace": meta.namespace, "name": meta.name},
+                "reason": event.reason,
+            },
+        )
 
     async def read_log(
         self,

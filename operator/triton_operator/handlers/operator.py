@@ -104,8 +104,8 @@ class Operator:
             scaler=self._scaler,
             telemetry=telemetry,
         )
-        self._assigner = ModelAssigner(self._cluster, _now)
-        self._models = WorkQueue("models", self._assign, telemetry)
+        assigner = ModelAssigner(self._cluster, _now, self._servers.wake)
+        self._models = WorkQueue("models", assigner.assign, telemetry)
         StateMetrics(self._mirror, self._scaler.statuses, self._backlogs, telemetry)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -234,13 +234,6 @@ class Operator:
             left = name != key[1] and self._mirror.get(names.KIND_SERVER, key[0], name)
             if body["kind"] == names.KIND_MODEL and left:
                 self._models.wake((key[0], name))
-
-    async def _assign(self, key: Key) -> float | None:
-        server = await self._assigner.assign(key)
-        if server is not None:
-            # What we wrote ourselves is in the mirror already, so its event will be no news.
-            self._servers.wake(server)
-        return None
 
     async def _refresh(self) -> None:
         for kind in (*FOREIGN_KINDS, *CHILD_KINDS, *OWN_KINDS):

@@ -11,8 +11,20 @@ from triton_operator.plan.server_status import BESIDES, FOREIGN_AUTOSCALER
 
 Status = TritonModelStatus | TritonServerStatus
 
+SERVER_NOT_FOUND = "ServerNotFound"
+"""What a model says that came before its server. Only if that stays away is there an Event, which
+is for the model's pass to make."""
+
 _PASSING = frozenset(
-    {"Syncing", "Loading", "NoReadyPods", "PodsStarting", "ReplacingInPlace", "Complete"}
+    {
+        "Syncing",
+        "Loading",
+        "NoReadyPods",
+        "PodsStarting",
+        "ReplacingInPlace",
+        "Complete",
+        SERVER_NOT_FOUND,
+    }
 )
 """Reasons of a condition that is simply on its way."""
 

@@ -8,7 +8,7 @@ from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.placement import with_pull_secrets
-from triton_operator.errors import InvalidSpecError, OperatorError
+from triton_operator.errors import InvalidSpecError, NamespaceTerminatingError, OperatorError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld, Workload
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.content import Content, is_immutable, plan_content
@@ -70,7 +70,8 @@ class ServerReconciler:
         Raises
         ------
         OperatorError
-            After it was written to the status; the caller decides when to retry.
+            After it was written to the status, unless the namespace goes away; the caller decides
+            when to retry.
 
         """
         world = self._cluster.observe(key)
@@ -97,6 +98,8 @@ class ServerReconciler:
                 raise record.error or InvalidSpecError("the spec cannot be read")
             await self._releaser.hold(record, record.spec)
             return await self._serve(world, record, record.spec)
+        except NamespaceTerminatingError:
+            raise  # it will soon be gone itself
         except OperatorError as error:
             await self._reporter.report_failure(world, record, error)
             raise

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from triton_operator.adapters.telemetry import PrometheusTelemetry
-from triton_operator.errors import ClusterError, InvalidSpecError
+from triton_operator.errors import ClusterError, InvalidSpecError, NamespaceTerminatingError
 from triton_operator.handlers import queue
 from triton_operator.handlers.queue import WorkQueue, backoff
 from triton_operator.ports import Backlog, Key
@@ -267,6 +267,22 @@ async def test_how_long_passes_run_is_known(work: Work, loops: WorkQueue) -> Non
     assert waited <= loops.longest_pass() < waited + 5
     work.gate.set()
     await until(lambda: loops.longest_pass() == 0.0)
+
+
+async def test_an_expected_failure_is_tried_again_and_no_line_of_the_log(
+    work: Work,
+    loops: WorkQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(queue, "backoff", lambda _: 0.0)
+    work.answers = [NamespaceTerminatingError("POST", "configmaps", status=403)] * 2
+
+    loops.wake(A)
+    await until(lambda: len(work.passes) == 3)
+
+    assert not [each for each in caplog.records if each.name == "triton_operator.tests"]
 
 
 # ---- what is measured ---------------------------------------------------------------------

@@ -39,6 +39,7 @@ def status(said: str, message: str = "", generation: int = 1) -> TritonModelStat
         ("False LoadFailed", "False LoadFailed", ""),
         ("False LoadFailed", "False BlockedByFailedLoad", "Warning"),
         ("", "False InvalidEnsemble", "Warning"),
+        ("", "False ServerNotFound", ""),
         ("True Serving", "", ""),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
-from triton_operator.errors import ClusterError, InvalidSpecError
+from triton_operator.errors import ClusterError, InvalidSpecError, NamespaceTerminatingError
 from triton_operator.reconcile import loader
 
 SHARED = {"serverRef": {"name": "vision"}}
@@ -657,6 +657,44 @@ async def test_a_model_waits_for_the_server_it_names(world: World, operator: Ope
     assert_all_serve(world, "vision", "resnet")
 
 
+async def test_a_model_that_comes_just_before_its_server_is_not_warned_about(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet", **SHARED)
+    await operator.run_once()
+    assert world.condition("resnet") == "False ServerNotFound"
+    assert world.condition("resnet", "Accepted") == "False ServerNotFound"
+    world.step()
+
+    world.server("vision")
+    await operator.settle()
+    assert_all_serve(world, "vision", "resnet")
+    assert world.warnings("resnet") == []
+
+    world.model("resnet", serverRef={"name": "visoin"})
+    await operator.run(seconds=30)
+    assert world.warnings("resnet") == ["ServerNotFound"]
+
+
+async def test_a_model_is_looked_at_again_until_its_missing_server_was_told(
+    world: World, operator: Operator
+) -> None:
+    key = (NAMESPACE, "resnet")
+    world.model("resnet", **SHARED)
+    pauses = []
+    for _ in range(4):
+        pauses.append(await operator.assigner.assign(key))
+        world.step()
+
+    assert pauses == [5.0, 3.0, 1.0, None]
+    assert world.warnings("resnet") == ["ServerNotFound"]
+    assert await operator.assigner.assign(key) is None
+
+    operator.restart()
+    await operator.run(seconds=30)
+    assert world.warnings("resnet") == ["ServerNotFound"]
+
+
 async def test_a_pod_that_is_replaced_serves_again(world: World, operator: Operator) -> None:
     world.model("resnet")
     await operator.settle()
@@ -1126,6 +1164,10 @@ def gone(world: World) -> bool:
     return world.get(names.KIND_SERVER, "vision") is None
 
 
+def terminating() -> NamespaceTerminatingError:
+    return NamespaceTerminatingError("POST", "anything", status=403, message="it goes away")
+
+
 async def test_a_server_leaves_nothing_on_a_claim_that_outlives_it(
     held: World, operator: Operator
 ) -> None:
@@ -1160,21 +1202,41 @@ async def test_a_server_whose_claim_is_gone_goes_at_once(held: World, operator: 
     held.missing_claims.add("models")
 
     held.remove(names.KIND_SERVER, "vision")
-    await operator.settle(steps=8)
+    await operator.run(seconds=6)
 
     assert gone(held)
 
 
 async def test_a_server_goes_with_its_namespace(held: World, operator: Operator) -> None:
-    held.failing[("create", "ConfigMap")] = ClusterError(
-        "POST", "configmaps", status=403, message="the namespace is being terminated"
-    )
+    held.failing[("create", "ConfigMap")] = terminating()
 
     held.remove(names.KIND_SERVER, "vision")
     await operator.run_once()
 
     assert gone(held)
     assert held.warnings("vision") == ["FilesLeft"]
+
+
+async def test_what_is_in_a_namespace_that_goes_away_is_left_alone(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    world.model("alone")
+    await operator.settle()
+    told = len(world.events)
+    statuses = [world.model_status(name) for name in ("alone", "resnet")]
+    for verb, kind in (("create", "ConfigMap"), ("apply", "Deployment"), ("apply", "TritonServer")):
+        world.failing[(verb, kind)] = terminating()
+
+    world.remove("Deployment", "vision")
+    world.remove(names.KIND_SERVER, "alone")
+    failures = await operator.run_once()
+
+    assert [type(failure) for failure in failures] == [NamespaceTerminatingError] * 2
+    assert [world.model_status(name) for name in ("alone", "resnet")] == statuses
+    assert world.condition("vision", of=names.KIND_SERVER).startswith("True")
+    assert world.events[told:] == []
 
 
 async def test_an_api_server_that_does_not_answer_is_no_reason_to_leave_files(

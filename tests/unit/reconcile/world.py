@@ -725,7 +725,7 @@ class Operator:
             scaler=self.scaler,
             telemetry=self.telemetry,
         )
-        self.assigner = ModelAssigner(cluster, clock)
+        self.assigner = ModelAssigner(cluster, clock, self.woken.add)
 
     async def run_once(self) -> list[OperatorError]:
         """Make one pass over everything; return what failed and would be tried again."""
