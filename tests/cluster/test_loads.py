@@ -48,17 +48,26 @@ def wait_load(load: Load) -> None:
 def test_a_model_that_loads_for_long_keeps_nobody_waiting(
     world: World, figure: Callable[[str], None]
 ) -> None:
-    world.apply(model("big", version(1, slow(1, 12)), on=SERVER))
-    world.wait_condition("TritonModel", "big", "Ready", "False", reason="Loading")
-    begun = time.monotonic()
-    world.apply(model("small", version(1, adds(2)), on=SERVER))
-    world.wait_ready("small")
-    took = time.monotonic() - begun
+    load_seconds = 12
+    kept = Load(world.service(SERVER), "steady", http_clients=0, keep_alive_clients=8)
+    with kept as load:
+        wait_load(load)
+        world.apply(model("big", version(1, slow(1, load_seconds)), on=SERVER))
+        world.wait_condition("TritonModel", "big", "Ready", "False", reason="Loading")
+        begun = time.monotonic()
+        world.apply(model("small", version(1, adds(2)), on=SERVER))
+        world.wait_ready("small")
+        took = time.monotonic() - begun
 
-    assert world.status("TritonModel", "big")["transition"] == "InProgress"
-    world.wait_ready("big", seconds=120)
+        assert world.status("TritonModel", "big")["transition"] == "InProgress"
+        world.wait_ready("big", seconds=120)
     assert triton.number(world.service(SERVER), "big") == 2.0
-    figure(f"a small model beside one that loads for half a minute: ready after {took:.1f} s")
+    longest = max(each.seconds for each in load.requests())
+    figure(f"a small model beside one that loads for {load_seconds} s: ready after {took:.1f} s")
+    figure(f"{load.summary()} on kept connections beside it, the longest took {longest:.1f} s")
+    assert not load.failed(), load.failed()
+    # A thread of Triton that loaded it would have kept its connections waiting as long.
+    assert longest < load_seconds / 2
     for name in ("big", "small"):
         world.delete("TritonModel", name)
 

@@ -1,4 +1,4 @@
-"""The adapter to Triton against an HTTP server that answers as Triton was measured to."""
+"""The adapter to Triton against servers of HTTP and gRPC that answer as Triton was measured to."""
 
 import asyncio
 import json
@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import pytest
 from aiohttp import web
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from tests.wire.servers import serving
+from tests.wire.servers import LOOPBACK, serving
 from triton_operator.adapters import triton
 from triton_operator.adapters.triton import TritonPods
 from triton_operator.errors import ServerUnreachableError
@@ -44,7 +46,7 @@ class FakeTriton:
         finally:
             self.open -= 1
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         if (answer := self.answers.get(request.path)) is not None:
             return await answer(request)
         closed = request.path.startswith("/v2/repository")
@@ -58,8 +60,6 @@ class FakeTriton:
             case ["v2", "models", name, "config"] if name in self.configs:
                 await asyncio.sleep(0.005)
                 return web.json_response(config(self.configs[name]))
-            case ["v2", "repository", "models", _, "load" | "unload"]:
-                return web.Response()
         return error(404, f"unknown {request.path}")
 
 
@@ -90,12 +90,53 @@ async def never(_: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
+@dataclass
+class FakeControl(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Loads and unloads whatever it is told to, or answers as ``answer`` does."""
+
+    pods: TritonPods = field(default_factory=TritonPods)
+    answer: Callable[[grpc.aio.ServicerContext], Awaitable[None]] | None = None
+    told: list[str] = field(default_factory=list)
+
+    async def RepositoryModelLoad(  # noqa: N802 - Triton's name
+        self, request: service_pb2.RepositoryModelLoadRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.RepositoryModelLoadResponse:
+        await self._take(f"load {request.model_name}", context)
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(  # noqa: N802 - Triton's name
+        self, request: service_pb2.RepositoryModelUnloadRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.RepositoryModelUnloadResponse:
+        await self._take(f"unload {request.model_name}", context)
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def _take(self, what: str, context: grpc.aio.ServicerContext) -> None:
+        given = dict(context.invocation_metadata() or ())
+        name = "triton-grpc-protocol-triton-operator-key"
+        if given.get(name) != KEY:
+            words = f"This protocol is restricted, expecting header '{name}'"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, words)
+        self.told.append(what)
+        if self.answer is not None:
+            await self.answer(context)
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[FakeTriton]:
     state = FakeTriton(TritonPods())
     async with serving(state.handle) as url:
         state.pods = TritonPods(int(url.rpartition(":")[2]))
         yield state
+
+
+@pytest.fixture
+async def control() -> AsyncIterator[FakeControl]:
+    state, server = FakeControl(), grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(state, server)
+    state.pods = TritonPods(grpc_port=server.add_insecure_port(f"{LOOPBACK}:0"))
+    await server.start()
+    yield state
+    await server.stop(None)
 
 
 def listed(name: str, version: str = "", state: str = "", reason: str = "") -> dict[str, str]:
@@ -167,35 +208,39 @@ async def test_many_models_are_not_asked_all_at_once(server: FakeTriton) -> None
     assert server.most_open <= 8
 
 
-@pytest.mark.parametrize("call", ["observe", "load", "unload"])
-async def test_a_wrong_key_is_refused(server: FakeTriton, call: str) -> None:
-    if call == "observe":
-        with pytest.raises(ServerUnreachableError, match=r"vision-1 .*restricted"):
-            await server.pods.observe(POD, "wrong")
-    elif call == "load":
-        refusal = await server.pods.load(POD, "wrong", "resnet", timeout_seconds=5)
-        assert "restricted" in str(refusal)
-    else:
-        assert "restricted" in str(await server.pods.unload(POD, "wrong", "resnet"))
+async def test_a_wrong_key_is_refused(server: FakeTriton, control: FakeControl) -> None:
+    with pytest.raises(ServerUnreachableError, match=r"vision-1 .*restricted"):
+        await server.pods.observe(POD, "wrong")
+    with pytest.raises(ServerUnreachableError, match=r"vision-1 .*restricted"):
+        await control.pods.load(POD, "wrong", "resnet", timeout_seconds=5)
+    with pytest.raises(ServerUnreachableError, match=r"vision-1 .*restricted"):
+        await control.pods.unload(POD, "wrong", "resnet")
+    assert control.told == []
 
 
-async def test_a_load_that_is_taken_says_nothing(server: FakeTriton) -> None:
-    assert await server.pods.load(POD, KEY, "resnet", timeout_seconds=5) is None
-    assert await server.pods.unload(POD, KEY, "resnet") is None
-    assert server.asked == [
-        "POST /v2/repository/models/resnet/load",
-        "POST /v2/repository/models/resnet/unload",
-    ]
+async def test_a_load_that_is_taken_says_nothing(control: FakeControl) -> None:
+    assert await control.pods.load(POD, KEY, "resnet", timeout_seconds=5) is None
+    assert await control.pods.unload(POD, KEY, "resnet") is None
+    assert control.told == ["load resnet", "unload resnet"]
 
 
-@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("proxy", ["http_proxy", "grpc_proxy"])
+async def test_a_pod_is_not_looked_for_behind_a_proxy(
+    control: FakeControl, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(proxy, f"http://{LOOPBACK}:1")
+
+    assert await control.pods.load(POD, KEY, "resnet", timeout_seconds=5) is None
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT])
 async def test_a_load_that_is_refused_says_why_in_tritons_words(
-    server: FakeTriton, status: int
+    control: FakeControl, code: grpc.StatusCode
 ) -> None:
     message = "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: boom\n;\n"
-    server.answers["/v2/repository/models/m/load"] = answering(status, message)
+    control.answer = lambda context: context.abort(code, message)
 
-    assert await server.pods.load(POD, KEY, "m", timeout_seconds=5) == message
+    assert await control.pods.load(POD, KEY, "m", timeout_seconds=5) == message
 
 
 @pytest.mark.parametrize("path", ["/v2/repository/index", "/v2/models/stats"])
@@ -206,19 +251,23 @@ async def test_a_pod_that_hangs_up_is_unreachable(server: FakeTriton, path: str)
         await server.pods.observe(POD, KEY)
 
 
-async def test_a_server_that_dies_of_a_load_is_unreachable(server: FakeTriton) -> None:
-    server.answers["/v2/repository/models/m/load"] = hang_up
+async def test_a_server_that_dies_of_a_load_is_unreachable() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
 
-    with pytest.raises(ServerUnreachableError, match="vision-1"):
-        await server.pods.load(POD, KEY, "m", timeout_seconds=5)
+    dying = await asyncio.start_server(hang_up, LOOPBACK, 0)
+    async with dying, asyncio.timeout(5):
+        pods = TritonPods(grpc_port=dying.sockets[0].getsockname()[1])
+        with pytest.raises(ServerUnreachableError, match="vision-1"):
+            await pods.load(POD, KEY, "m", timeout_seconds=4)
 
 
-async def test_a_load_that_never_answers_ends_with_its_time(server: FakeTriton) -> None:
-    server.answers["/v2/repository/models/m/load"] = never
+async def test_a_load_that_never_answers_ends_with_its_time(control: FakeControl) -> None:
+    control.answer = lambda _: asyncio.sleep(60)
 
     async with asyncio.timeout(5):
-        with pytest.raises(ServerUnreachableError, match="vision-1"):
-            await server.pods.load(POD, KEY, "m", timeout_seconds=0.1)
+        with pytest.raises(ServerUnreachableError, match=r"vision-1 .*no answer in 0\.1 s"):
+            await control.pods.load(POD, KEY, "m", timeout_seconds=0.1)
 
 
 async def test_a_pod_that_is_slow_to_answer_a_question_is_unreachable(
@@ -245,7 +294,9 @@ async def test_an_answer_that_is_not_tritons_makes_the_pod_unreachable(server: F
 
 async def test_nobody_listening_is_unreachable() -> None:
     with pytest.raises(ServerUnreachableError):
-        await TritonPods(port=1).observe(POD, KEY)
+        await TritonPods(1, 1).observe(POD, KEY)
+    with pytest.raises(ServerUnreachableError):
+        await TritonPods(1, 1).load(POD, KEY, "m", timeout_seconds=5)
 
 
 async def test_no_connection_is_left_open(server: FakeTriton) -> None:

@@ -21,6 +21,8 @@ RESERVED_FLAGS: Final = (
     "grpc-max-connection-age-grace",
     "grpc-port",
     "grpc-restricted-protocol",
+    "grpc-use-ssl",
+    "grpc-use-ssl-mutual",
     "http-address",
     "http-port",
     "http-restricted-api",

@@ -130,12 +130,9 @@ def _build_arguments(server: TritonServer, folder: Path, mode: Iterable[str]) ->
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
     ]
     if spec.drain_seconds:
-        # Every gRPC client has moved on before the drain ends, and new replicas get their share.
-        age = spec.drain_seconds * 1000 * 2 // 3
-        arguments += [
-            f"--grpc-max-connection-age={age}",
-            f"--grpc-max-connection-age-grace={EXIT_TIMEOUT_SECONDS * 1000}",
-        ]
+        # gRPC clients are asked to connect anew before the drain ends, and new replicas get their
+        # share. Requests that are under way then have all the time that they take.
+        arguments.append(f"--grpc-max-connection-age={spec.drain_seconds * 1000 * 2 // 3}")
     if spec.response_cache is not None:
         arguments += [
             f"--cache-config=local,size={quantity_bytes(spec.response_cache.size)}",

@@ -26,7 +26,7 @@ def build_network_policy(server: TritonServer, access: ServerAccess) -> Manifest
             "ingress": [
                 _allow(access.clients, HTTP_PORT, GRPC_PORT),
                 # It asks each pod what it serves, has it load models, and reads how busy it is.
-                _allow(access.operator, HTTP_PORT, METRICS_PORT),
+                _allow(access.operator, HTTP_PORT, GRPC_PORT, METRICS_PORT),
                 *([_allow(access.scrapers, METRICS_PORT)] if access.scrapers else []),
             ],
         },

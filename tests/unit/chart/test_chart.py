@@ -23,7 +23,7 @@ from tests.unit.chart.rendering import (
 )
 from triton_operator.api.model import TritonModel
 from triton_operator.desired.metadata import build_labels
-from triton_operator.desired.service import HTTP_PORT, METRICS_PORT
+from triton_operator.desired.service import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from triton_operator.handlers.operator import CHILD_SELECTOR
 from triton_operator.settings import PREFIX, ServerAccess, Settings
 
@@ -470,7 +470,7 @@ def test_names_the_api_server_and_servers_can_be_reached(objects: list[Manifest]
     names, api, servers, operator = network_policy()["egress"]
     assert names["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
     assert api == {"ports": [{"port": 443}, {"port": 6443}]}
-    assert [each["port"] for each in servers["ports"]] == [HTTP_PORT, METRICS_PORT]
+    assert [each["port"] for each in servers["ports"]] == [HTTP_PORT, GRPC_PORT, METRICS_PORT]
     (peer,) = servers["to"]
     assert peer["namespaceSelector"] == {}
     assert build_labels("any", "server").items() >= peer["podSelector"]["matchLabels"].items()

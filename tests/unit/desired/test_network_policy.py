@@ -10,7 +10,7 @@ from triton_operator.settings import ServerAccess
 OPERATOR = {"podSelector": {"matchLabels": {"app": "operator"}}}
 SHOP = {"namespaceSelector": {"matchLabels": {"team": "shop"}}}
 PROMETHEUS = {"podSelector": {"matchLabels": {"app": "prometheus"}}}
-CLIENT_PORTS, SCRAPE_PORTS, OPERATOR_PORTS = (8000, 8001), (8002,), (8000, 8002)
+CLIENT_PORTS, SCRAPE_PORTS, OPERATOR_PORTS = (8000, 8001), (8002,), (8000, 8001, 8002)
 
 
 def spec(**access: Any) -> dict[str, Any]:

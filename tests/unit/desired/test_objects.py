@@ -314,6 +314,8 @@ def test_the_grace_of_a_pod_is_longer_than_all_that_happens_in_it() -> None:
         if drain:
             assert triton(case)["lifecycle"]["preStop"] == {"sleep": {"seconds": drain}}
             assert int(arguments["--grpc-max-connection-age"]) < drain * 1000
+        # It would cut off requests and loads that take longer.
+        assert "--grpc-max-connection-age-grace" not in arguments
 
 
 def test_a_pod_may_take_its_startup_time_before_it_is_restarted() -> None:
