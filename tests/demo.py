@@ -200,7 +200,7 @@ NEXT = f"""
    {"kubectl describe tm preprocessor":<60} # Triton's own error, and what keeps serving
    {"kubectl patch ts image-classifier --type=merge -p " + TWO:<60} # a second pod
    {"kubectl delete tm resnet50":<60} # its server, claim and files go with it
-   {"make demo-down":<60} # leaves nothing
+   {"make demo-down":<60} # leaves nothing running
 """
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -213,8 +214,12 @@ async def test_the_load_is_what_happened_between_two_looks(
 
 
 async def test_top_looks_again_and_again(
-    server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
+    server: ApiServer,
+    connection: Connection,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     server.answers[PODS] = ok({"items": [pod("vision-a")]})
     server.pod("vision-a", 8002, "/metrics", page(10, 4))
     server.pod("vision-a", 8000, "/v2/models/stats", ok({"model_stats": []}))
@@ -223,9 +228,25 @@ async def test_top_looks_again_and_again(
     # The fourth look begins when the third one is shown.
     await interrupt(top, lambda: len(server.asked_for("/metrics")) > 3)
 
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("yolo"))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    *_, row = (line for line in shown.splitlines() if line.startswith("yolo"))
     assert row.split()[:3] == ["yolo", "vision", "0"]
     assert row.split()[-2:] == ["4", "1/1"]
+
+
+async def test_top_ends_after_one_table_where_nobody_watches(
+    server: ApiServer, connection: Connection, capsys: pytest.CaptureFixture[str]
+):
+    server.answers[PODS] = ok({"items": [pod("vision-a")]})
+    server.pod("vision-a", 8002, "/metrics", page(10, 4))
+    server.pod("vision-a", 8000, "/v2/models/stats", ok({"model_stats": []}))
+
+    async with asyncio.timeout(10):
+        await show_top(
+            connection, every_namespace=False, interval=0.05, once=False, from_status=False
+        )
+
+    assert sum(line.startswith("yolo") for line in capsys.readouterr().out.splitlines()) == 1
 
 
 async def test_who_may_not_ask_pods_is_told_so(server: ApiServer, connection: Connection):

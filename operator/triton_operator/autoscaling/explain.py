@@ -16,7 +16,7 @@ def decision(
 ) -> str:
     """Say what the number is for; ``needs`` has the model that needs most first."""
     text = need(needs[0], spec)
-    if desired not in {wanted, pool.desired}:
+    if desired not in {max(wanted, spec.min_replicas), pool.desired}:
         text += f"; {wanted} wanted, {desired} is as far as the limits and steps of the spec go"
     return text
 
@@ -29,6 +29,8 @@ def need(each: ModelNeed, spec: Autoscaling) -> str:
         if each.stuck:
             return f"{text}, {signals.pending:.0f} waiting and none finished on {_pods(each.stuck)}"
         return f"{text}; how long one takes is not known yet" if signals.pending else text
+    if not each.pods:
+        return f"{each.model}: no requests within {_duration(each.rule.window)}"
     text += f" keep {each.load:.1f} pods busy"
     if each.surge > each.steady:
         if each.stuck:

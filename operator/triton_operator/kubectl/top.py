@@ -35,6 +35,8 @@ async def show_top(
 ) -> None:
     """Show a table, anew in every interval (in seconds) until the user has seen enough.
 
+    Where the output is no terminal, it is shown once.
+
     Raises
     ------
     ClusterError
@@ -54,14 +56,14 @@ async def show_top(
         caption = f"a pod did not answer: {silent}" if silent else ""
         return build_table(rows, namespaces=every_namespace, caption=caption)
 
-    table = await look()
-    if once:
+    console, table = open_console(), await look()
+    if once or not console.is_terminal:
         if not from_status:
             await asyncio.sleep(interval)  # rates are between two looks
             table = await look()
-        open_console().print(table)
+        console.print(table)
         return
-    with Live(table, console=open_console(), auto_refresh=False) as live:
+    with Live(table, console=console, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(interval)
             live.update(await look(), refresh=True)

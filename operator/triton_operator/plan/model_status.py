@@ -1,7 +1,7 @@
 """What to tell about one model: conditions, counts, where it is served, what failed last."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from triton_operator.api.conditions import ConditionType
@@ -80,6 +80,11 @@ class _Count:
     """Those that serve its good generation."""
     ready: int
 
+    @property
+    def told(self) -> str:
+        """The share that serves it, for people."""
+        return f"{self.serving} of {self.ready} ready pods serve it"
+
 
 def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonModelStatus:
     """Return the status of a model that its server has taken."""
@@ -99,15 +104,12 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
-    findings: tuple[Finding, ...] = (
-        _accepted(plan, kept),
-        synced,
-        _loaded(plan, seen, _Count(len(serving), kept, len(current)), failure, done=up_to_date),
-    )
+    findings: tuple[Finding, ...] = (_accepted(plan, kept), synced)
+    count = _Count(len(serving), kept, len(current))
+    findings = (*findings, _loaded(plan, seen, count, failure, findings, done=up_to_date))
     missing = next((f for f in findings if not f.holds), None)
     if missing is None:
-        count = f"{len(serving)} of {len(current)} ready pods serve it"
-        findings = (*findings, Finding(ConditionType.READY, True, "Serving", count))
+        findings = (*findings, Finding(ConditionType.READY, True, "Serving", count.told))
     else:
         # Who has a server of its own is the only one who can mend it.
         alone = seen.given_up and plan.record.owns_server and not current
@@ -195,28 +197,35 @@ def _sync_failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailu
 
 
 def _loaded(
-    plan: ModelPlan, seen: Assessment, pods: _Count, failure: LastFailure | None, *, done: bool
+    plan: ModelPlan,
+    seen: Assessment,
+    pods: _Count,
+    failure: LastFailure | None,
+    before: Iterable[Finding],
+    *,
+    done: bool,
 ) -> Finding:
-    serving, current = pods.serving, pods.ready
+    """Return whether all pods have loaded it; ``before`` has to hold until any is told to."""
     failure = None if done else failure
     if failure is not None and plan.good not in (None, plan.wanted):
         message = failure.message
         message += f"; generation {plan.good} keeps serving" if pods.keeping else ""
         return Finding(ConditionType.LOADED, False, "BlockedByFailedLoad", message)
     if failure is not None:
-        message = f"{serving} of {current} ready pods serve it: {failure.message}"
+        message = f"{pods.told}: {failure.message}"
         return Finding(ConditionType.LOADED, False, "LoadFailed", message)
     if plan.hold is not None:
         return Finding(ConditionType.LOADED, False, plan.hold.reason, plan.hold.message)
-    if not current:
+    if not pods.ready:
         starting = "new pods are starting" if seen.older else "no pod of the server is ready yet"
         message = seen.blocked or starting
         message += f"; {seen.older} of an older revision serve on" if seen.older else ""
         return Finding(ConditionType.LOADED, False, "NoReadyPods", message)
-    if serving < current:
-        message = f"{serving} of {current} ready pods serve it"
-        return Finding(ConditionType.LOADED, False, "Loading", message)
-    return Finding(ConditionType.LOADED, True, "Loaded", f"on {serving} of {current} ready pods")
+    if pods.serving < pods.ready:
+        missing = (replace(each, type=ConditionType.LOADED) for each in before if not each.holds)
+        return next(missing, Finding(ConditionType.LOADED, False, "Loading", pods.told))
+    message = f"on {pods.serving} of {pods.ready} ready pods"
+    return Finding(ConditionType.LOADED, True, "Loaded", message)
 
 
 def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:

@@ -285,6 +285,15 @@ def test_the_reason_has_the_numbers_and_units() -> None:
     assert " % load keep the wait of 95 % of the requests below 500 ms" in decision.reason
 
 
+def test_the_reason_of_an_idle_pool_is_that_nobody_asks() -> None:
+    plant = settled(2, 0.6, scaleDown={"maxPercent": 100})
+
+    decision = plant.run(0, 3600)
+
+    assert decision.desired == 1
+    assert decision.reason == "m: no requests within 300 s"
+
+
 def test_of_several_models_the_one_that_needs_most_counts() -> None:
     memory = Memory()
     for tick in range(100):

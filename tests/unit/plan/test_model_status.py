@@ -186,6 +186,13 @@ def test_a_situation_is_told_with_its_reason(name: str) -> None:
     assert status.observed_generation == 1
 
 
+@pytest.mark.parametrize("name", ["syncing", "a download failed", "rejected"])
+def test_what_no_pod_was_told_to_load_is_not_said_to_be_loading(name: str) -> None:
+    record, what, condition, *_ = SITUATIONS[name]
+
+    assert said(assess(record, what))["Loaded"] == condition
+
+
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_the_same_situation_later_is_an_equal_status_and_no_news(name: str) -> None:
     record, what, *_ = SITUATIONS[name]
