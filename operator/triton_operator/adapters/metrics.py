@@ -28,10 +28,11 @@ _COLUMNS = {
 
 # Possessive throughout: a page cannot make the search go back and forth.
 _STRING = r'"(?:[^"\\\n]++|\\.)*+"'
+_NUMBER = r"[-+]?+ (?: \d++ (?: \.\d*+ )?+ | \.\d++ ) (?: [eE] [-+]?+ \d++ )?+"
 _LINE = re.compile(
     rf"""^[ \t]*+ nv_inference_({"|".join(_COLUMNS)}) (?:_total)?+ [ \t]*+
     (?: (\{{ (?: [^"{{}}\n]++ | {_STRING} )*+ ) \}} [ \t]*+ ([-+.a-zA-Z\d]++)
-        (?: [ \t]++ [-+.\deE]++ )?+         # timestamp
+        (?: [ \t]++ {_NUMBER} )?+           # timestamp
         (?: [ \t]++ \#.*+ )?+ [ \t\r]*+ $   # exemplar
     | (\{{.*) )""",
     re.MULTILINE | re.VERBOSE,

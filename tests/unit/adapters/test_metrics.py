@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -185,7 +185,10 @@ def test_any_page_is_read_as_prometheus_client_reads_it(lines: list[str]) -> Non
     same("\n".join([*lines, "nv_cpu_utilization 1", ""]))
 
 
-@given(st.text(alphabet='{}"\\,= \tam1.e+-#n\n'))
+@given(st.text(alphabet='{}"\\,= \tam1.e+-n'))
+@example("}1 .")
+@example("}1 -1.5e+3")
+@example("}1 1e")
 def test_what_is_read_at_all_is_read_as_prometheus_client_reads_it(rest: str) -> None:
     page = f'nv_inference_count{{model="m"{rest}\n'
     try:
