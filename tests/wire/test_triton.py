@@ -243,6 +243,13 @@ async def test_a_load_that_is_refused_says_why_in_tritons_words(
     assert await control.pods.load(POD, KEY, "m", timeout_seconds=5) == message
 
 
+async def test_a_refusal_may_be_as_long_as_a_traceback(control: FakeControl) -> None:
+    message = "Traceback é\n" + "  File, line\n" * 10_000
+    control.answer = lambda context: context.abort(grpc.StatusCode.INTERNAL, message)
+
+    assert await control.pods.load(POD, KEY, "m", timeout_seconds=5) == message
+
+
 @pytest.mark.parametrize("path", ["/v2/repository/index", "/v2/models/stats"])
 async def test_a_pod_that_hangs_up_is_unreachable(server: FakeTriton, path: str) -> None:
     server.answers[path] = hang_up

@@ -31,6 +31,9 @@ _NO_ANSWER = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
 _CHANNEL = (
     ("grpc.enable_http_proxy", 0),  # pods are never behind one
     ("grpc.use_local_subchannel_pool", 1),  # a refused connection holds back no later one
+    # A refusal is told in a header, and may have the whole traceback of a model.
+    ("grpc.max_metadata_size", 1 << 20),
+    ("grpc.absolute_max_metadata_size", 1 << 20),
 )
 
 T = TypeVar("T")
