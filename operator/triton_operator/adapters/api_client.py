@@ -212,9 +212,11 @@ def _refusal(method: str, path: str, code: int, text: str) -> ClusterError:
         message = str(answer["message"])
     except (ValueError, KeyError, TypeError):
         return ClusterError(method, path, status=code, message=text[:500])
-    error = ClusterError
     match answer:
-        case {"details": {"causes": [*causes]}}:
-            if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-                error = NamespaceTerminatingError
-    return error(method, path, status=code, message=message)
+        case {"details": {"causes": [*causes]}} if any(map(_is_of_leaving_namespace, causes)):
+            return NamespaceTerminatingError(method, path, status=code, message=message)
+    return ClusterError(method, path, status=code, message=message)
+
+
+def _is_of_leaving_namespace(cause: Mapping[str, Any]) -> bool:
+    return cause.get("reason") == "NamespaceTerminating"

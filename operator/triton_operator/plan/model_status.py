@@ -103,10 +103,11 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     everywhere = bool(current) and len(serving) == len(current) and not refused
     up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
     failure = _failure(plan, seen, now)
+    accepted = _accepted(plan, kept)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
-    findings: tuple[Finding, ...] = (_accepted(plan, kept), synced)
     count = _Count(len(serving), kept, len(current))
-    findings = (*findings, _loaded(plan, seen, count, failure, findings, done=up_to_date))
+    loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=up_to_date)
+    findings: tuple[Finding, ...] = (accepted, synced, loaded)
     missing = next((f for f in findings if not f.holds), None)
     if missing is None:
         findings = (*findings, Finding(ConditionType.READY, True, "Serving", count.told))

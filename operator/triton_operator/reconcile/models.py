@@ -51,12 +51,12 @@ class ModelAssigner:
         try:
             if record.spec is not None and record.owns_server:
                 await self._own(record, record.spec, server)
-            elif record.error is not None and server is None:
-                await self._report(record, record.error.reason, str(record.error))
-            elif server is None:
-                return await self._report_missing(record, since)
-            else:
+            elif server is not None:
                 await self._leave_own_server(record)
+            elif record.error is not None:
+                await self._report(record, record.error.reason, str(record.error))
+            else:
+                return await self._report_missing(record, since)
         except NamespaceTerminatingError:
             raise  # it will soon be gone itself
         except OperatorError as error:

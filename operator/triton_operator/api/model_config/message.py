@@ -75,6 +75,16 @@ class ProtoMessage(Resource):
         cls.rules = (*cls.rules, *map(_at_most_one, groups))
 
 
+def filled(field: str, message: str) -> Rule:
+    """Return the rule that a text or a list is there, and not empty."""
+    name = to_camel(field)
+    return Rule(
+        cel=f"has(self.{name}) && size(self.{name}) > 0",
+        message=message,
+        holds=lambda value: bool(getattr(value, field)),
+    )
+
+
 def _at_most_one(fields: tuple[str, ...]) -> Rule:
     names = [to_camel(field) for field in fields]
     return Rule(

@@ -12,6 +12,7 @@ from triton_operator.api.model_config.message import (
     ProtoMessage,
     UInt32,
     UInt64,
+    filled,
 )
 from triton_operator.api.rules import Rule
 
@@ -122,11 +123,7 @@ class EnsembleStep(ProtoMessage):
     """One member of an ensemble and how its tensors are wired."""
 
     rules = (
-        Rule(
-            cel="has(self.modelName) && size(self.modelName) > 0",
-            message="modelName is missing: name the member",
-            holds=lambda self: bool(self.model_name),
-        ),
+        filled("model_name", "modelName is missing: name the member"),
         Rule(
             cel="has(self.modelVersion) && (self.modelVersion == -1 || self.modelVersion > 0)",
             message="modelVersion must be -1 for the latest, or 1 or more: Triton takes 0 if it is"
@@ -150,13 +147,7 @@ class EnsembleStep(ProtoMessage):
 class ModelEnsembling(ProtoMessage):
     """A pipeline of models that answers one request."""
 
-    rules = (
-        Rule(
-            cel="has(self.step) && size(self.step) > 0",
-            message="step must have an entry: name a member",
-            holds=lambda self: bool(self.step),
-        ),
-    )
+    rules = (filled("step", "step must have an entry: name a member"),)
 
     step: Annotated[tuple[EnsembleStep, ...], Field(max_length=128)] = ()
     """The members; their order is made by their tensors."""

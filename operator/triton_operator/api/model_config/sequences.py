@@ -15,6 +15,7 @@ from triton_operator.api.model_config.message import (
     RelativePath,
     Sizes,
     UInt64,
+    filled,
 )
 from triton_operator.api.model_config.tensors import DataType
 from triton_operator.api.rules import Rule
@@ -82,13 +83,7 @@ class SequenceControl(ProtoMessage):
 class SequenceControlInput(ProtoMessage):
     """An input of the model that receives signals about its sequence."""
 
-    rules = (
-        Rule(
-            cel="has(self.name) && size(self.name) > 0",
-            message="name is missing: name the input",
-            holds=lambda self: bool(self.name),
-        ),
-    )
+    rules = (filled("name", "name is missing: name the input"),)
 
     name: Name = ""
     """Name of the input."""
@@ -100,11 +95,7 @@ class SequenceInitialState(ProtoMessage):
     """What a state holds when its sequence begins."""
 
     rules = (
-        Rule(
-            cel="has(self.name) && size(self.name) > 0",
-            message="name is missing: name this initial state",
-            holds=lambda self: bool(self.name),
-        ),
+        filled("name", "name is missing: name this initial state"),
         Rule(
             cel="has(self.zeroData) || has(self.dataFile)",
             message="zeroData or dataFile must say what the state holds: set one",

@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from triton_operator.api.model_config.message import Name, ProtoMessage, RelativePath, TensorDims
+from triton_operator.api.model_config.message import (
+    Name,
+    ProtoMessage,
+    RelativePath,
+    TensorDims,
+    filled,
+)
 from triton_operator.api.rules import Rule
 
 DataType = Literal[
@@ -120,12 +126,8 @@ class BatchOutput(ProtoMessage):
 
     rules = (
         _ONE_SOURCE,
-        Rule(
-            # Without one, the python backend takes the whole server down with it.
-            cel="has(self.targetName) && size(self.targetName) > 0",
-            message="targetName must have an entry: name the outputs that are split",
-            holds=lambda self: bool(self.target_name),
-        ),
+        # Without one, the python backend takes the whole server down with it.
+        filled("target_name", "targetName must have an entry: name the outputs that are split"),
     )
 
     target_name: Names = ()
