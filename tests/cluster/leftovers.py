@@ -17,6 +17,9 @@ from tests.cluster import processes, settings
 from tests.cluster.shell import run
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_WEIGHTS = {"cpu.shares": 1024, "cpu.weight": 100}
+"""The usual one, in either kind of control groups."""
+_TIMES_THE_WEIGHT = 4
 _DEBIAN_PROGRAMS = ("etcd", "containerd")
 _USERS_PROGRAMS = ("kubectl", "helm")
 _SHIM_SOCKETS = Path("/run/containerd/s")
@@ -109,9 +112,17 @@ def remove_state(state: Path) -> None:
 
 
 def make_groups() -> None:
-    """Make the control group below which the kubelet keeps all pods."""
+    """Make the control group below which the kubelet keeps all pods.
+
+    It has the weight that pods have on a node, where the system is one group beside theirs; here
+    each process outside counts as much as a group of the usual weight.
+    """
     for tree in _trees():
-        (tree / settings.NAME).mkdir(exist_ok=True)
+        group = tree / settings.NAME
+        group.mkdir(exist_ok=True)
+        for name, usual in _WEIGHTS.items():
+            if (group / name).exists():
+                (group / name).write_text(f"{usual * _TIMES_THE_WEIGHT}\n")
 
 
 def _groups() -> list[Path]:

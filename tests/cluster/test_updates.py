@@ -16,6 +16,10 @@ from tests.cluster.support.world import Pod, World
 pytestmark = pytest.mark.cluster
 
 SERVER = "pair"
+MOST_SECONDS = 5.0
+"""From the files on the claim until two pods serve them, one after the other."""
+MOST_OF_TRITONS_OWN = 1.5
+"""Where Triton itself takes most of those seconds to load: the machine is slow, not we."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,11 +125,13 @@ class TestUpdateUnderLoad:
         assert status["loaded"] == "2/2"
         assert status["transition"] == "UpToDate"
         assert status["versions"] == [{"config": 1, "version": 2}[change]]
+        loads = [world.load_seconds(pod.name, name)[-1] for pod in before]
         figure(
-            f"{change} change on 2 pods: {served - synced.at:.2f} s from the files on the claim,"
-            f" {served - applied:.2f} s from apply; {load.summary()}"
+            f"{change} change on 2 pods: {served - synced.at:.2f} s from the files on the claim"
+            f" ({sum(loads):.2f} s by Triton's own log), {served - applied:.2f} s from apply;"
+            f" {load.summary()}"
         )
-        assert served - synced.at <= 5.0
+        assert served - synced.at <= max(MOST_SECONDS, MOST_OF_TRITONS_OWN * sum(loads))
 
     def test_back_to_an_earlier_generation(self, world: World, name: str) -> None:
         # Triton answers 200 and does nothing where the files are older than what it has loaded.

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tests.cluster.support import triton
@@ -182,6 +183,19 @@ class World:
         done = kubectl("exec", "-n", self.namespace, pod, "--", "sh", "-ec", script)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def load_seconds(self, pod: str, model: str) -> list[float]:
+        """Return how long each load of a model took, by the log of the pod's Triton."""
+        done = kubectl("logs", "-n", self.namespace, pod, "--timestamps")
+        assert done.returncode == 0, done.stderr
+        seconds, start = list[float](), None
+        for line in done.stdout.splitlines():
+            time, _, text = line.partition(" ")
+            if f'"loading: {model}:' in text:
+                start = datetime.fromisoformat(time)
+            elif f"\"successfully loaded '{model}'" in text and start is not None:
+                seconds.append((datetime.fromisoformat(time) - start).total_seconds())
+        return seconds
 
     # ---- the end --------------------------------------------------------------------------
 
