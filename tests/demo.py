@@ -112,7 +112,9 @@ def install() -> None:
 
 def down() -> None:
     """Take the models away first: they are the operator's to remove."""
+    say(f"Deleting namespace {NAMESPACE}: its servers finish what they were asked, up to a minute")
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", check=False)
+    say("Uninstalling the operator and its CRDs")
     run("helm", "uninstall", "triton-operator", f"--namespace={SYSTEM}", "--wait", check=False)
     kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", check=False)
     kubectl("delete", "-f", ROOT / "crds", "--ignore-not-found", check=False)
