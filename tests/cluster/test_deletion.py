@@ -24,7 +24,8 @@ def children(world: World, of: str) -> list[str]:
     return [f"{kind}/{name}" for kind in CHILDREN for name in names(world.all(kind, of))]
 
 
-def wait_no_children(world: World, of: str, *but: str, seconds: float = 60) -> None:
+def wait_no_children(world: World, of: str, *but: str, seconds: float = 90) -> None:
+    # A pod that is deleted while Triton starts takes its whole grace of 50 s to go.
     def rest() -> list[str]:
         return [child for child in children(world, of) if child not in but]
 

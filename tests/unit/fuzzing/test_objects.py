@@ -8,6 +8,7 @@ import os
 import re
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ fuzzing = settings(
 URIS = ("https://h/a?b", "s3://b/x", "pvc://claim/x", "pvc://other/../x", "hf://a/b", "x")
 
 
+@pytest.mark.exhaustive
 @fuzzing
 @given(specs(TritonServer))
 def test_a_server_is_refused_or_its_pods_are_hardened(spec: Any) -> None:
@@ -43,6 +45,7 @@ def test_a_server_is_refused_or_its_pods_are_hardened(spec: Any) -> None:
     check_made(Case("fuzz", record.spec, (body({"versions": FILES}),)))
 
 
+@pytest.mark.exhaustive
 @fuzzing
 @given(specs(TritonModel, versions=FILES), st.none() | st.sampled_from(URIS))
 def test_a_model_is_refused_or_made_into_safe_objects(spec: Any, uri: str | None) -> None:

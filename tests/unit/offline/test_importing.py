@@ -106,6 +106,7 @@ def test_the_configs_are_of_every_kind() -> None:
     assert fields == {field.name for field in pb.ModelConfig.DESCRIPTOR.fields}
 
 
+@pytest.mark.exhaustive
 @given(messages_of(ModelConfig))
 @settings(max_examples=300, deadline=None)
 def test_every_config_that_the_api_can_hold_survives_import(config: Resource) -> None:

@@ -421,6 +421,7 @@ async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator:
     assert live(serving) == most
 
 
+@pytest.mark.exhaustive
 async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end() -> None:
     async def begun() -> tuple[World, Operator]:
         world = World()

@@ -279,6 +279,7 @@ async def test_a_change_after_a_repair_does_not_repair_again(
     assert world.condition("resnet") == "True Serving"
 
 
+@pytest.mark.exhaustive
 async def test_an_operator_killed_at_any_moment_of_a_repair_still_has_it_made_and_loaded() -> None:
     async def begun() -> tuple[World, Operator]:
         world = World()

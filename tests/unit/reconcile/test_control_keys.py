@@ -114,6 +114,7 @@ async def test_the_next_request_is_another_key(vision: World, operator: Operator
         assert vision.objects[("Secret", NAMESPACE, secret)]["metadata"]["uid"] not in key.values()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("then", ["monday", "tuesday"], ids=["kept", "changed"])
 async def test_an_operator_killed_before_or_after_any_call_of_a_rotation_carries_it_out(
     then: str,

@@ -62,6 +62,7 @@ async def test_a_refused_update_is_served_when_it_is_asked_for_once_more(
     assert world.model_status("resnet").retry == "monday"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("code", ["pass  # better", "die"])
 async def test_each_request_is_one_try_also_for_an_operator_without_memory(
     world: World, operator: Operator, code: str
@@ -229,6 +230,7 @@ def fail(_: World) -> None:
     """There is no memory yet."""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("end", [succeed, fail])
 async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
     end: Callable[[World], None],

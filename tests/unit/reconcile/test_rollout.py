@@ -343,6 +343,7 @@ def change_over(world: World) -> None:
     world.server("vision", replicas=2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("change", [improve, damage, change_over])
 async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(
     change: Callable[[World], None],

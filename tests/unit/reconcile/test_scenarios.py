@@ -1106,6 +1106,7 @@ def remove(world: World) -> None:
     world.remove(names.KIND_MODEL, "goes")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("patience", [2.0, 0.0], ids=["in the pass", "beside it"])
 @pytest.mark.parametrize("change", [create, improve, damage, remove])
 async def test_an_operator_killed_before_or_after_any_call_reaches_the_same_end(

@@ -69,6 +69,7 @@ async def test_no_manifest_outlives_its_job(world: World, operator: Operator) ->
         assert manifests(world) == used_manifests(world)
 
 
+@pytest.mark.exhaustive
 async def test_an_operator_killed_at_any_moment_leaves_every_job_its_manifest_and_no_other() -> (
     None
 ):

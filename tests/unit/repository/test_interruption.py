@@ -110,6 +110,7 @@ def settle(claim: Claim, scenario: Scenario) -> Files:
     return snapshot(claim.root)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 def test_killed_anywhere_every_model_is_whole_and_the_next_run_makes_it_as_if_never_killed(
@@ -146,6 +147,7 @@ def test_killed_anywhere_every_model_is_whole_and_the_next_run_makes_it_as_if_ne
         assert all(path.stat().st_nlink > 1 for path in whole.root.glob("blobs/*"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("hasty")
 def test_killed_while_models_come_one_by_one_every_one_of_them_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -206,6 +208,7 @@ def test_runs_that_meet_in_one_process_agree(claim: Claim) -> None:
         assert not list((claim.root / ".staging").iterdir())
 
 
+@pytest.mark.exhaustive
 def test_jobs_of_different_manifests_never_leave_a_broken_link(claim: Claim) -> None:
     claim.sync(BEFORE)
     for _ in range(10):

@@ -208,6 +208,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("first", "then"),
     [(None, OLD), (OLD, NEW), (LINKED, replace(NEW, keep_revisions=())), (OLD, OTHERS)],
