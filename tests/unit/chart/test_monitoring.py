@@ -162,6 +162,35 @@ def test_all_means_also_what_is_on_a_server_that_is_not_there(objects: list[Mani
         assert each["type"] == "datasource" or each["allValue"] == ".*"
 
 
+@pytest.mark.parametrize("interval", ["30s", "2m"])
+def test_rates_cover_as_many_scrapes_as_grafana_means_them_to(interval: str) -> None:
+    """It takes four of the target's interval; without one, of 15 s, whatever the PodMonitor has."""
+    metrics = {
+        "podMonitor": {"enabled": True, "interval": interval},
+        "dashboard": {"enabled": True},
+    }
+    objects = render(metrics=metrics)
+    (endpoint,) = only("PodMonitor", objects)["spec"]["podMetricsEndpoints"]
+    assert endpoint["interval"] == interval
+    rates = [
+        target
+        for panel in dashboard(objects)["panels"]
+        for target in panel.get("targets", ())
+        if "$__rate_interval" in target["expr"]
+    ]
+    assert len(rates) > 10
+    assert {each.get("interval") for each in rates} == {interval}
+
+
+def test_a_number_is_not_red_for_being_large(objects: list[Manifest]) -> None:
+    """As it would be from 80 on, without thresholds of its own."""
+    stats = [each for each in dashboard(objects)["panels"] if each["type"] == "stat"]
+    assert len(stats) == 2
+    for each in stats:
+        (step,) = each["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert step == {"value": None, "color": "green"}
+
+
 def test_panels_lie_side_by_side(objects: list[Manifest]) -> None:
     panels = dashboard(objects)["panels"]
     assert len({each["id"] for each in panels}) == len(panels)
