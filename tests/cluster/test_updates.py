@@ -9,7 +9,16 @@ from tests.cluster.support import triton
 from tests.cluster.support.installation import Installation
 from tests.cluster.support.kube import Object, Seen, condition
 from tests.cluster.support.load import Load
-from tests.cluster.support.manifests import PYTHON, adds, chain, fails, model, server, version
+from tests.cluster.support.manifests import (
+    PYTHON,
+    adds,
+    breaks_with,
+    chain,
+    fails,
+    model,
+    server,
+    version,
+)
 from tests.cluster.support.waiting import wait_for
 from tests.cluster.support.world import Pod, World
 
@@ -78,6 +87,34 @@ def sync_ended(world: World) -> Callable[[Seen], bool]:
         )
 
     return ended
+
+
+class TestNewPods:
+    """A change of the pods that one of the models cannot bear."""
+
+    def test_that_cannot_load_what_served_replace_no_more_than_one(self, world: World) -> None:
+        models = ("bears", version(1, adds(1))), ("breaks", version(1, breaks_with(2, "NEW")))
+        plain = {"replicas": 2, "rollout": "Availability", "drainSeconds": 0}
+        world.apply(server("changing", **plain), *(model(*each, on="changing") for each in models))
+        world.wait_ready("bears", "breaks")
+        before = {*uids(world.wait_pods("changing", 2))}
+
+        world.apply(server("changing", **plain, env=[{"name": "NEW", "value": "1"}]))
+        told = world.wait_condition(
+            "TritonServer", "changing", "Ready", "False", reason="RolloutFailed"
+        )
+        assert "cannot load model 'breaks', which older pods serve" in told["message"]
+        assert "NEW is set" in told["message"]
+        pods = world.wait_pods("changing", 3)
+        assert before < {*uids(pods)}
+        assert world.live("Deployment", "changing")["spec"]["paused"] is True
+        assert [triton.number(p.ip, "breaks") for p in pods if p.uid in before] == [3.0, 3.0]
+
+        world.apply(server("changing", **plain, env=[]))
+        world.wait_condition("TritonServer", "changing", "Ready", "True", seconds=60)
+        assert {*uids(world.wait_pods("changing", 2))} == before
+        assert "paused" not in world.live("Deployment", "changing")["spec"]
+        world.wait_ready("bears", "breaks")
 
 
 class TestUpdateUnderLoad:

@@ -22,6 +22,9 @@ from triton_operator.desired.pod_security import build_pod_security
 from triton_operator.repository.manifest import LINKS
 
 _GRACE_MARGIN_SECONDS = 15
+_PROBATION_SECONDS = 10
+"""How long a new pod must be ready before the next old one goes: by then the operator has seen
+whether it serves all that older ones do."""
 
 
 def build_deployment(
@@ -71,11 +74,18 @@ def build_deployment(
             "replicas": replicas,
             "selector": {"matchLabels": build_selector(server.metadata.name)},
             "strategy": _build_strategy(server, in_place=in_place),
+            # Where one model decides whether a pod is ready, a pod that is ready is good enough.
+            "minReadySeconds": 0 if probe_model or repository != LINKS else _PROBATION_SECONDS,
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": server.spec.startup_timeout_seconds + 60,
             "template": template,
         },
     }
+
+
+def paused(deployment: Manifest) -> Manifest:
+    """Return the same Deployment, whose controller replaces no more pods for now."""
+    return {**deployment, "spec": {**deployment["spec"], "paused": True}}
 
 
 def template_revision(deployment: Manifest) -> str:

@@ -36,12 +36,18 @@ class Progress:
 
 
 def assess_progress(
-    pods: Iterable[Pod], workload: Workload, revision: str, *, in_place: bool, now: datetime
+    pods: Iterable[Pod],
+    workload: Workload,
+    revision: str,
+    *,
+    in_place: bool,
+    loss: str = "",
+    now: datetime,
 ) -> Progress:
     """Return how far the pods of a server are.
 
     ``revision`` is that of up-to-date pods; ``in_place`` says that there was no room for a spare
-    one, which ``rollout: Auto`` tried first.
+    one, which ``rollout: Auto`` tried first; ``loss`` why the rollout is paused, if it is.
     """
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
     ready = sum(pod.ready for pod in living)
@@ -53,7 +59,7 @@ def assess_progress(
     doing = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
     if in_place and not complete:
         doing += "; pods are replaced in place, since no node has room for a spare one"
-    failed = explain_failed_rollout(living, workload, revision, now=now)
+    failed = loss or explain_failed_rollout(living, workload, revision, now=now)
     stuck = failed or explain_stuck(living, workload, now=now)
     reason = "ReplacingInPlace" if in_place else "PodsStarting"
     if stuck:
@@ -67,5 +73,5 @@ def assess_progress(
         reason=reason,
         doing=doing,
         stuck=stuck,
-        overdue=bool(workload.stalled),
+        overdue=bool(loss or workload.stalled),
     )

@@ -79,7 +79,9 @@ class Reporter:
             # Before its controller has seen the Deployment there is nothing to tell.
             report = ServerReport(
                 replicas=workload.replicas,
-                progress=assess_progress(pods, workload, revision, in_place=this.in_place, now=now),
+                progress=assess_progress(
+                    pods, workload, revision, in_place=this.in_place, loss=this.loss, now=now
+                ),
                 plans=this.plans,
                 problem=problem,
                 scaling=this.scaling,

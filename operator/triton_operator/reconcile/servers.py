@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
+from triton_operator.desired.deployment import paused, template_revision
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.placement import with_pull_secrets
 from triton_operator.errors import InvalidSpecError, NamespaceTerminatingError, OperatorError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld, Workload
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.content import Content, is_immutable, plan_content
+from triton_operator.plan.halting import find_loss
 from triton_operator.plan.models import find_probe_model
 from triton_operator.plan.pods import SCHEDULING_PATIENCE_SECONDS
 from triton_operator.plan.replacement import must_replace_in_place
@@ -162,6 +164,9 @@ class ServerReconciler:
             in_place=in_place,
             access=self._settings.server_access,
         )
+        loss = find_loss(content.plans, served, template_revision(children.deployment))
+        if loss:
+            children = replace(children, deployment=paused(children.deployment))
         refusals = await self._apply(world, server, children, content)
         claim, problem = assess_claim(server, modes, refusals)
         return await self._follow_up(
@@ -177,6 +182,7 @@ class ServerReconciler:
                 sync=await self._syncer.follow(record.key, content.sync),
                 repository=content.repository,
                 in_place=in_place,
+                loss=loss,
                 keys=ring.keys,
                 key_plan=ring.plan,
                 served=served,

@@ -33,6 +33,8 @@ class Pass:
     """What up-to-date pods serve: a revision of the repository, or LINKS."""
     in_place: bool
     """Whether ``rollout: Auto`` has found no room for a spare pod."""
+    loss: str
+    """Why the rollout is paused: what new pods serve less than older ones; empty if it is not."""
     keys: Mapping[str, str]
     """Control keys by Secret, as pods name them."""
     key_plan: KeyPlan

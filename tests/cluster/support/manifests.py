@@ -45,6 +45,12 @@ class TritonPythonModel:
 """
 
 
+def breaks_with(amount: float, flag: str) -> str:
+    """Return a model.py that only loads where an environment variable is not set."""
+    start = f"if os.environ.get({flag!r}):\n    raise RuntimeError('{flag} is set')\n"
+    return f"import os\n\n{start}\n{adds(amount)}"
+
+
 def slow(amount: float, seconds: float) -> str:
     """Return a model.py that takes long to be initialized."""
     start = f"    def initialize(self, args):\n        time.sleep({seconds})\n\n"

@@ -61,6 +61,34 @@ async def test_where_there_is_none_an_old_pod_goes_first_and_then_all_is_as_befo
     assert "Unschedulable" not in vision.warnings("vision")
 
 
+@pytest.mark.parametrize("rollout", ["ResourceAware", "Availability", "Auto"])
+async def test_new_pods_that_cannot_load_what_served_replace_no_more_than_one(
+    world: World, operator: Operator, rollout: str
+) -> None:
+    world.server("vision", replicas=3, rollout=rollout)
+    world.model("resnet", **SHARED)
+    world.model("other", **SHARED)
+    await operator.settle()
+    world.triton.short.add("resnet")
+    world.server("vision", replicas=3, rollout=rollout, logVerbosity=1)
+    for _ in range(40):
+        operator.restart()
+        await operator.run(seconds=2)
+    serving = [loaded for loaded in world.serving("vision") if "resnet" in loaded]
+
+    assert len(serving) == (2 if rollout == "ResourceAware" else 3)
+    assert all("other" in loaded for loaded in world.serving("vision"))
+    assert world.condition("vision", of=names.KIND_SERVER) == "False RolloutFailed"
+    assert world.warnings("vision") == ["RolloutFailed"]
+
+    world.triton.short.clear()
+    world.server("vision", replicas=3, rollout=rollout)
+    await operator.settle()
+    assert len(world.serving("vision")) == 3
+    assert_all_serve(world, "vision", "resnet", "other")
+    assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
+
+
 async def test_it_outlives_the_operator(vision: World, operator: Operator) -> None:
     vision.places = 2
     vision.server("vision", replicas=2, rollout="Auto", logVerbosity=1)

@@ -506,8 +506,10 @@ class World:
         outdated = [p for p in pods if _annotation(p, names.ANNOTATION_REVISION) != revision]
         unready = [p for p in outdated if not p["status"].get("ready")]
         replicas, rolling = spec["replicas"], spec["strategy"]["rollingUpdate"]
-        ready = sum(bool(p["status"].get("ready")) for p in pods)
-        if unready or (outdated and ready > replicas - rolling["maxUnavailable"]):
+        if spec.get("paused"):
+            return
+        available = sum(self._is_available(p, spec["minReadySeconds"]) for p in pods)
+        if unready or (outdated and available > replicas - rolling["maxUnavailable"]):
             self.remove("Pod", (unready or outdated)[0]["metadata"]["name"])
         pods = self._pods_of(name)
         left = any(pod in pods for pod in outdated)
@@ -532,6 +534,10 @@ class World:
                     "status": {"podIP": f"10.0.0.{self._uids}"},
                 }
             )
+
+    def _is_available(self, pod: Body, seconds: float) -> bool:
+        since = _parsed(Pod.parse, pod).ready_since
+        return since is not None and (self.now - since).total_seconds() >= seconds
 
     def _wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -1,0 +1,38 @@
+"""When a rollout must not go on, although its new pods are ready: they serve less than older ones.
+
+On a server that several models share, one model must not decide whether a pod is ready. So a new
+image that cannot load what served, as TensorRT's next version cannot load the plans of the last,
+would replace every pod that can.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from triton_operator.observed import Pod, Served, ServedModel
+from triton_operator.plan.models import ModelPlan
+
+
+def find_loss(plans: Iterable[ModelPlan], pods: Mapping[Pod, Served | None], revision: str) -> str:
+    """Return what a new pod cannot load that an older one serves; empty if there is nothing.
+
+    ``revision`` is that of up-to-date pods; ``pods`` are the server's with what they serve, None
+    for one that does not answer.
+    """
+    answering = [
+        (pod, served)
+        for pod, served in pods.items()
+        if pod.ready and not pod.terminating and served is not None
+    ]
+    for plan in plans:
+        if plan.link is None or plan.link != plan.good:
+            continue  # It is to go, or on trial: nobody has to serve it.
+        models = [(pod, served.get(plan.folder, ServedModel())) for pod, served in answering]
+        served_before = any(pod.revision != revision and m.ready_versions for pod, m in models)
+        for pod, model in models:
+            fails = bool(model.reason) and not model.ready_versions
+            if served_before and fails and pod.revision == revision:
+                return (
+                    f"pod {pod.name} of the new revision cannot load model {plan.folder!r}, which"
+                    f" older pods serve: {model.reason}; the rollout is paused: put back what was"
+                    " changed, or change the model"
+                )
+    return ""
