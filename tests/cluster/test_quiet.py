@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cluster.support.audit import AuditLog
+from tests.cluster.support.audit import AuditLog, Entry
 from tests.cluster.support.manifests import adds, chain, model, server, version
 from tests.cluster.support.waiting import holds_for, wait_for
 from tests.cluster.support.world import World
@@ -17,10 +17,20 @@ pytestmark = [
     ),
 ]
 
-MOST_WRITES = 13
-"""12, and one status more where a pod takes some seconds longer than its files."""
+MOST_OBJECTS = 8
+"""Written once each, the Event among them."""
+MOST_STATUSES = 4
+"""Of one object: files, pods and loads on their way, where these take seconds, and the end."""
 SETTLED_SECONDS = 65
 """More than the time after which the operator checks everything again."""
+
+
+def assert_few(writes: list[Entry]) -> None:
+    """Few objects are written; how often a status is depends on how slow the machine is."""
+    counts = Counter((entry.resource, entry.name) for entry in writes)
+    statuses = {what: n for what, n in counts.items() if what[0].endswith("/status")}
+    assert counts.total() - sum(statuses.values()) <= MOST_OBJECTS, counts
+    assert max(statuses.values()) <= MOST_STATUSES, statuses
 
 
 def told(log: AuditLog, world: World) -> str:
@@ -44,7 +54,7 @@ def test_a_new_model_with_its_own_server_costs_few_writes(
     assert settled
     figure(f"new model with its own server: {len(writes)} writes ({told(log, world)})")
     figure(f"new model with its own server: {len(requests)} requests in all")
-    assert len(writes) <= MOST_WRITES, [str(entry) for entry in writes]
+    assert_few(writes)
     assert not [entry for entry in requests if entry.status >= 400], [str(e) for e in requests]
 
 
@@ -63,7 +73,7 @@ def test_a_new_model_on_a_shared_server_costs_few_writes(
     wait_for("writes end", lambda: quiet_since(log, world, seconds=3), 30)
     writes = log.writes(world.namespace)
     figure(f"new model on a shared server: {len(writes)} writes ({told(log, world)})")
-    assert len(writes) <= MOST_WRITES, [str(entry) for entry in writes]
+    assert_few(writes)
 
 
 def test_a_settled_cluster_costs_no_write(world: World) -> None:

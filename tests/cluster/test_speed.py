@@ -17,8 +17,8 @@ from tests.cluster.support.world import World
 pytestmark = pytest.mark.cluster
 
 MOST_SECONDS = 6.0
-MOST_BY_HAND = 1.5
-"""Where a Deployment written by hand takes most of those seconds: the machine is slow, not we."""
+BY_HAND_SECONDS = 3.5
+"""What a Deployment written by hand takes then: where that takes longer, so may ours."""
 TIMES = 3
 
 CONFIG = """\
@@ -121,6 +121,6 @@ def test_a_model_answers_soon_after_it_is_applied(
     figure(f"applied → answering, a Deployment written by hand: {told(plain)}")
     figure(f"applied → answering, with its own server: {told(own)}")
     figure(f"applied → answering, on a server that runs: {told(running)}")
-    most = max(MOST_SECONDS, MOST_BY_HAND * statistics.median(plain))
+    most = MOST_SECONDS * max(1.0, statistics.median(plain) / BY_HAND_SECONDS)
     assert statistics.median(own) <= most
     assert statistics.median(running) <= most
