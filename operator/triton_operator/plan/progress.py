@@ -49,7 +49,7 @@ def assess_progress(
     ``revision`` is that of up-to-date pods; ``in_place`` says that there was no room for a spare
     one, which ``rollout: Auto`` tried first; ``loss`` why the rollout is paused, if it is.
     """
-    living = [pod for pod in pods if not pod.terminating and not pod.finished]
+    living = [pod for pod in pods if not pod.terminating]
     ready = sum(pod.ready for pod in living)
     outdated = sum(pod.revision != revision for pod in living)
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)

@@ -116,7 +116,6 @@ UNPLACED = pod("b", ready=False, running=False, unschedulable="no GPU", unschedu
         ((STARTING,), workload(stalled="too slow"), "False PodsFailing", False, False, "too slow"),
         ((), workload(0), "True AllPodsReady", False, False, "0 of 0"),
         ((pod(), pod("b", terminating=True)), workload(1), "True AllPodsReady", True, False, ""),
-        ((pod(), pod("b", finished=True)), workload(1), "True AllPodsReady", True, False, ""),
     ],
 )
 def test_the_state_of_the_pods_is_told(
