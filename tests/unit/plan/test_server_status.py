@@ -11,10 +11,11 @@ from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.observed import Autoscaler, Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimNotEnlargedError, ClaimReport
 from triton_operator.plan.events import find_events
-from triton_operator.plan.progress import assess_progress
+from triton_operator.plan.progress import assess_progress, leave_time
 from triton_operator.plan.replicas import Scaling, carries_out, explain_rivals, plan_replicas
 from triton_operator.plan.server_status import ServerReport, assess_server, assess_server_failure
-from triton_operator.plan.sync import Repair
+from triton_operator.plan.sync import Repair, SyncPlan, SyncState
+from triton_operator.plan.sync_end import Ended
 
 
 def record(status: TritonServerStatus | None = None, **spec: Any) -> ServerRecord:
@@ -70,6 +71,48 @@ def message(status: TritonServerStatus, kind: str = "Ready") -> str:
 
 STARTING = pod(ready=False)
 UNPLACED = pod("b", ready=False, running=False, unschedulable="no GPU", unschedulable_since=NOW)
+
+
+def written(seconds_ago: float) -> SyncPlan:
+    return SyncPlan(SyncState.DONE, ended=Ended(7.0, 5, later(-seconds_ago)))
+
+
+COPYING = SyncPlan(SyncState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("pods", "sync", "stalled"),
+    [
+        ((STARTING,), COPYING, False),
+        ((STARTING,), SyncPlan(SyncState.WAITING), False),
+        ((STARTING,), SyncPlan(SyncState.FAILED), False),
+        # Its files are there, and it loads them.
+        ((STARTING,), written(99), False),
+        ((STARTING,), written(100), True),
+        # One is ready, so the files were there before.
+        ((pod("a"), STARTING), COPYING, True),
+        # That would not end with the copy.
+        ((pod(ready=False, waiting="ErrImagePull: no such image"),), COPYING, True),
+        ((), COPYING, True),
+    ],
+)
+def test_pods_have_their_time_from_when_their_files_are_there(
+    pods: tuple[Pod, ...], sync: SyncPlan, *, stalled: bool
+) -> None:
+    found = leave_time(workload(1, stalled="late"), pods, sync, seconds=100, now=NOW)
+
+    assert bool(found.stalled) is stalled
+    assert ("Stalled" in said(assess(*pods, load=found))) is stalled
+
+
+def test_that_pods_wait_for_files_is_told() -> None:
+    waiting = assess_progress([STARTING], workload(), "rev", in_place=False, now=NOW)
+    assert waiting.waiting_for(COPYING).doing.endswith("pods wait for the files of models")
+    assert waiting.waiting_for(written(1)) == waiting
+    serving = assess_progress([pod()], workload(), "rev", in_place=False, now=NOW)
+    assert serving.waiting_for(COPYING) == serving
+    none = assess_progress([], workload(0), "rev", in_place=False, now=NOW)
+    assert none.waiting_for(COPYING) == none
 
 
 @pytest.mark.parametrize(
