@@ -7,6 +7,7 @@ from datetime import datetime
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Workload
 from triton_operator.plan.pods import (
+    explain_creating,
     explain_failed_rollout,
     explain_stuck,
     explain_waiting,
@@ -84,6 +85,8 @@ def assess_progress(
     complete = workload.observed and ready == wanted == len(living) and not outdated
     counts = f"{ready} of {wanted} pods ready"
     doing = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
+    if hint := explain_creating(living, now=now):
+        doing += f"; {hint}"
     if in_place and not complete:
         doing += "; pods are replaced in place, since no node has room for a spare one"
     failed = loss or explain_failed_rollout(living, workload, revision, now=now)

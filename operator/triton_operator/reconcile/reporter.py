@@ -18,7 +18,7 @@ from triton_operator.plan.model_status import (
     report_unserved,
 )
 from triton_operator.plan.models import ModelPlan
-from triton_operator.plan.pods import explain_stuck
+from triton_operator.plan.pods import explain_stuck, note_rejection
 from triton_operator.plan.progress import assess_progress, leave_time
 from triton_operator.plan.replacement import await_room
 from triton_operator.plan.replicas import carries_out, explain_rivals
@@ -59,6 +59,7 @@ class Reporter:
         )
         revision = template_revision(this.children.deployment)
         pods = await_room(this.served, this.server, now=now) if this.in_place else (*this.served,)
+        workload = note_rejection(workload, pods, this.world.ended_pods(), revision, now=now)
         deadline = this.children.deployment["spec"]["progressDeadlineSeconds"]
         workload = leave_time(workload, pods, this.sync, seconds=deadline, now=now)
         seen = Assessment(

@@ -103,3 +103,20 @@ async def test_a_pod_in_which_no_load_ends_is_replaced_beside_one_that_is_over(
         await operator.run(seconds=60)
 
     assert len(before & set(serving.triton.processes)) == 1
+
+
+async def test_what_a_node_says_of_pods_that_it_rejects_is_told(
+    serving: World, operator: Operator
+) -> None:
+    for _ in range(2):
+        (pod,) = serving.server_pods("vision")
+        serving.evict(pod.name, reason="UnexpectedAdmissionError")
+        await operator.run_once()
+        status = serving.server_status("vision")
+        ready = next(each for each in status.conditions if each.type == "Ready")
+        assert ready.reason == "PodsFailing"
+        assert "UnexpectedAdmissionError: The node" in ready.message
+        serving.step()
+
+    await operator.settle()
+    assert serving.condition("vision", "Ready", names.KIND_SERVER) == "True AllPodsReady"
