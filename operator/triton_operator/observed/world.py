@@ -31,5 +31,15 @@ class ServerWorld:
         return self.children.get((kind, name))
 
     def server_pods(self) -> Iterator[Pod]:
-        """Yield the pods that run Triton."""
+        """Yield the pods that run Triton, or are to."""
+        return (pod for pod in self._pods_of_server() if not pod.finished)
+
+    def ended_pods(self) -> Iterator[Pod]:
+        """Yield the pods of which nothing runs any more: evicted, rejected, their node shut down.
+
+        Kubernetes makes others in their place, and keeps these for a long time.
+        """
+        return (pod for pod in self._pods_of_server() if pod.finished)
+
+    def _pods_of_server(self) -> Iterator[Pod]:
         return (pod for pod in self.pods if pod.component == COMPONENT_SERVER)

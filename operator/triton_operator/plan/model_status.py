@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from triton_operator.api.conditions import ConditionType
+from triton_operator.api.conditions import ConditionType, find_condition
 from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
@@ -23,6 +23,10 @@ from triton_operator.plan.sync_status import (
 
 SERVER_INVALID = "ServerInvalid"
 """Reason of a model whose server cannot be made as its spec wants it."""
+
+PODS_UNREACHABLE = "PodsUnreachable"
+_SILENT_SECONDS = 10.0
+"""How long a ready pod may leave the operator without an answer before that is told."""
 
 _HTTP_PORT, _GRPC_PORT = 8000, 8001
 
@@ -61,6 +65,15 @@ class Assessment:
             pod.ready and not pod.terminating and pod.revision != self.revision for pod in self.pods
         )
 
+    def silent(self, now: datetime) -> int:
+        """Return how many up-to-date pods have been ready for a while and do not answer."""
+        return sum(
+            served is None
+            and pod.ready_since is not None
+            and (now - pod.ready_since).total_seconds() >= _SILENT_SECONDS
+            for pod, served in self.current().items()
+        )
+
     def current(self) -> dict[Pod, Served | None]:
         """Return the ready pods of the current revision."""
         return {
@@ -76,6 +89,8 @@ class _Count:
 
     serving: int
     """Those that serve what the model's link points to."""
+    silent: int
+    """Those that do not answer, and should by now."""
     keeping: int
     """Those that serve its good generation."""
     ready: int
@@ -105,7 +120,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     failure = _failure(plan, seen, now)
     accepted = _accepted(plan, kept)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
-    count = _Count(len(serving), kept, len(current))
+    count = _Count(len(serving), _silent(before, seen, now), kept, len(current))
     loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=up_to_date)
     findings: tuple[Finding, ...] = (accepted, synced, loaded)
     missing = next((f for f in findings if not f.holds), None)
@@ -224,9 +239,28 @@ def _loaded(
         return Finding(ConditionType.LOADED, False, "NoReadyPods", message)
     if pods.serving < pods.ready:
         missing = (replace(each, type=ConditionType.LOADED) for each in before if not each.holds)
-        return next(missing, Finding(ConditionType.LOADED, False, "Loading", pods.told))
+        return next(missing, _loading(pods))
     message = f"on {pods.serving} of {pods.ready} ready pods"
     return Finding(ConditionType.LOADED, True, "Loaded", message)
+
+
+def _loading(pods: _Count) -> Finding:
+    if not pods.silent:
+        return Finding(ConditionType.LOADED, False, "Loading", pods.told)
+    message = (
+        f"{pods.told}, {pods.silent} gave the operator no answer on port {_HTTP_PORT}:"
+        " does a NetworkPolicy or a service mesh keep it out?"
+    )
+    return Finding(ConditionType.LOADED, False, PODS_UNREACHABLE, message)
+
+
+def _silent(before: TritonModelStatus, seen: Assessment, now: datetime) -> int:
+    """Return how many pods do not answer; none as long as that may be for a moment only."""
+    loaded = find_condition(before.conditions, ConditionType.LOADED)
+    if loaded is None or loaded.status == "True":
+        return 0
+    since = loaded.last_transition_time
+    return seen.silent(now) if (now - since).total_seconds() >= _SILENT_SECONDS else 0
 
 
 def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:

@@ -1,6 +1,7 @@
 """What keeps pods from running, in the words of the scheduler, the kubelet or the controller."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from triton_operator.observed import Pod, Workload
@@ -10,6 +11,10 @@ SCHEDULING_PATIENCE_SECONDS = 5.0
 
 _PASSING = ("ContainerCreating", "PodInitializing")
 """What every pod waits for once."""
+_PASSING_SECONDS = 60.0
+"""How long that goes unmentioned."""
+_REJECTED_SECONDS = 60.0
+"""A pod that was made so recently and is over already was let go by its node."""
 _HICCUPS = (
     "failed to sync secret cache: timed out",
     "failed to sync configmap cache: timed out",
@@ -38,6 +43,45 @@ def explain_waiting(pods: Iterable[Pod], *, now: datetime) -> str:
 def explain_stuck(pods: Iterable[Pod], workload: Workload, *, now: datetime) -> str:
     """Return why a server's pods cannot start, or cannot even be made; empty when they can."""
     return explain_waiting(pods, now=now) or workload.refused or workload.stalled
+
+
+def note_rejection(
+    workload: Workload, pods: Iterable[Pod], ended: Iterable[Pod], revision: str, *, now: datetime
+) -> Workload:
+    """Return a workload that says why nodes let none of its pods stay, if that is so.
+
+    Kubernetes makes the next pod at once, which says nothing before its node lets it go, too.
+    """
+    admitted = sum(
+        pod.revision == revision and (pod.ready or pod.running or bool(pod.waiting)) for pod in pods
+    )
+    rejected = [
+        (pod.created_at, pod.exit_reason)
+        for pod in ended
+        if pod.revision == revision
+        and pod.exit_reason
+        and pod.created_at is not None
+        and (now - pod.created_at).total_seconds() < _REJECTED_SECONDS
+    ]
+    if workload.refused or not rejected or admitted >= workload.desired:
+        return workload
+    # Without the pod's name: with one such pod a second that would be news in every pass.
+    return replace(workload, refused=max(rejected)[1])
+
+
+def explain_creating(pods: Iterable[Pod], *, now: datetime) -> str:
+    """Return where to see what a pod waits for whose container is not made; empty while all is new.
+
+    The reason is told by Events only, which this operator does not read.
+    """
+    waiting = (
+        f"pod {pod.name} waits for its image or a volume: kubectl describe pod {pod.name} tells why"
+        for pod in pods
+        if pod.waiting.startswith(_PASSING)
+        and pod.created_at is not None
+        and (now - pod.created_at).total_seconds() >= _PASSING_SECONDS
+    )
+    return next(waiting, "")
 
 
 def explain_failed_rollout(

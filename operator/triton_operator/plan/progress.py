@@ -6,7 +6,14 @@ from datetime import datetime
 
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Workload
-from triton_operator.plan.pods import explain_failed_rollout, explain_stuck, is_unschedulable
+from triton_operator.plan.pods import (
+    explain_creating,
+    explain_failed_rollout,
+    explain_stuck,
+    explain_waiting,
+    is_unschedulable,
+)
+from triton_operator.plan.sync import SyncPlan, SyncState
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,27 @@ class Progress:
         """Return the same for pods that cannot become what the spec wants, whatever they do."""
         return replace(self, complete=False, reason=problem.reason, stuck=str(problem))
 
+    def waiting_for(self, sync: SyncPlan) -> "Progress":
+        """Return the same, with the files that pods wait for before the first of them is ready."""
+        if self.complete or self.ready or sync.state is SyncState.DONE:
+            return self
+        return replace(self, doing=f"{self.doing}; pods wait for the files of models")
+
+
+def leave_time(
+    workload: Workload, pods: Iterable[Pod], sync: SyncPlan, *, seconds: float, now: datetime
+) -> Workload:
+    """Return a workload that is not late before pods have had so many seconds with their files.
+
+    Kubernetes counts from the change of the Deployment on, also while the first files are copied.
+    """
+    pods = tuple(pods)
+    if not pods or any(pod.ready for pod in pods) or explain_waiting(pods, now=now):
+        return workload
+    written = sync.ended.at if sync.ended is not None and sync.state is SyncState.DONE else now
+    late = (now - written).total_seconds() >= seconds
+    return workload if late else replace(workload, stalled="")
+
 
 def assess_progress(
     pods: Iterable[Pod],
@@ -49,7 +77,7 @@ def assess_progress(
     ``revision`` is that of up-to-date pods; ``in_place`` says that there was no room for a spare
     one, which ``rollout: Auto`` tried first; ``loss`` why the rollout is paused, if it is.
     """
-    living = [pod for pod in pods if not pod.terminating and not pod.finished]
+    living = [pod for pod in pods if not pod.terminating]
     ready = sum(pod.ready for pod in living)
     outdated = sum(pod.revision != revision for pod in living)
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
@@ -57,6 +85,8 @@ def assess_progress(
     complete = workload.observed and ready == wanted == len(living) and not outdated
     counts = f"{ready} of {wanted} pods ready"
     doing = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
+    if hint := explain_creating(living, now=now):
+        doing += f"; {hint}"
     if in_place and not complete:
         doing += "; pods are replaced in place, since no node has room for a spare one"
     failed = loss or explain_failed_rollout(living, workload, revision, now=now)

@@ -94,7 +94,7 @@ def plan_deletion_costs(
     """
     if wanted >= workload.desired or not idle:
         return {}
-    staying = [pod for pod in pods if not pod.terminating and not pod.finished]
+    staying = [pod for pod in pods if not pod.terminating]
     ready = [pod for pod in staying if pod.ready]
     leaving = set(idle[: max(0, len(ready) - wanted)])
     costs = {pod: "-1" if pod.uid in leaving else "0" for pod in ready}

@@ -64,7 +64,7 @@ def needed_repositories(
 
 def is_changing_over(workload: Workload, pods: Iterable[Pod]) -> bool:
     """Return whether a server whose models are to be loaded into its pods has others still."""
-    staying = (pod for pod in pods if not pod.terminating and not pod.finished)
+    staying = (pod for pod in pods if not pod.terminating)
     present = {workload.repository, *(pod.repository for pod in staying)}
     return workload.exists and present != {LINKS}
 

@@ -16,9 +16,10 @@ class Ended:
     """From the Job to its end."""
     copied: int
     """Bytes that it fetched; 0 where its report is gone."""
+    at: datetime
 
     @classmethod
     def of(cls, job: SyncJob, outcome: SyncOutcome | None, ended: datetime) -> Self:
         """Measure a Job that ended then."""
         seconds = (ended - (job.created_at or ended)).total_seconds()
-        return cls(seconds, outcome.bytes_copied if outcome is not None else 0)
+        return cls(seconds, outcome.bytes_copied if outcome is not None else 0, ended)

@@ -86,8 +86,8 @@ class Loader:
         server = this.record.key
         memory = self._memories[server]
         memory.reap()
-        staying = {pod.uid for pod in this.served if not pod.terminating}
-        # Pods that leave would wait for our connections.
+        staying = {pod.uid for pod in this.world.pods if not pod.terminating}
+        # Pods that leave would wait for our connections; those that are over end their loads.
         memory.cancel(slot[0] for slot in memory.works if slot[0] not in staying)
         this = replace(this, refusals=self._known_refusals(this))
         memory.notice(this.plans, this.served)

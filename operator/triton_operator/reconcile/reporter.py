@@ -18,8 +18,8 @@ from triton_operator.plan.model_status import (
     report_unserved,
 )
 from triton_operator.plan.models import ModelPlan
-from triton_operator.plan.pods import explain_stuck
-from triton_operator.plan.progress import assess_progress
+from triton_operator.plan.pods import explain_stuck, note_rejection
+from triton_operator.plan.progress import assess_progress, leave_time
 from triton_operator.plan.replacement import await_room
 from triton_operator.plan.replicas import carries_out, explain_rivals
 from triton_operator.plan.server_status import ServerReport, assess_server, assess_server_failure
@@ -59,6 +59,9 @@ class Reporter:
         )
         revision = template_revision(this.children.deployment)
         pods = await_room(this.served, this.server, now=now) if this.in_place else (*this.served,)
+        workload = note_rejection(workload, pods, this.world.ended_pods(), revision, now=now)
+        deadline = this.children.deployment["spec"]["progressDeadlineSeconds"]
+        workload = leave_time(workload, pods, this.sync, seconds=deadline, now=now)
         seen = Assessment(
             server=this.record.meta.name,
             namespace=this.record.meta.namespace,
@@ -81,7 +84,7 @@ class Reporter:
                 replicas=workload.replicas,
                 progress=assess_progress(
                     pods, workload, revision, in_place=this.in_place, loss=this.loss, now=now
-                ),
+                ).waiting_for(this.sync),
                 plans=this.plans,
                 problem=problem,
                 scaling=this.scaling,

@@ -148,7 +148,7 @@ class Scaler:
         workload = Workload.parse(world.child("Deployment", ChildNames(key[1]).deployment))
         if spec is None or record.meta.uid != followed.uid or not workload.exists:
             return None
-        living = [p for p in world.server_pods() if not p.terminating and not p.finished]
+        living = [pod for pod in world.server_pods() if not pod.terminating]
         ready = tuple(pod for pod in living if pod.ready)
         followed.startups = measure_startups(living, followed.startups)
         unplaced = sum(is_unschedulable(pod, now=self._now()) for pod in living)

@@ -9,7 +9,12 @@ from triton_operator.desired import Children, build_children
 from triton_operator.desired.deployment import paused, template_revision
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.desired.placement import with_pull_secrets
-from triton_operator.errors import InvalidSpecError, NamespaceTerminatingError, OperatorError
+from triton_operator.errors import (
+    InvalidSpecError,
+    NamespaceTerminatingError,
+    OperatorError,
+    TransientError,
+)
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld, Workload
 from triton_operator.plan.claim import assess_claim, needs_one_node
 from triton_operator.plan.content import Content, is_immutable, plan_content
@@ -61,6 +66,8 @@ class ServerReconciler:
         self._crashes = Crashes(cluster)
         self._keys = ControlKeys(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
+        self._failed: set[Key] = set()
+        """Servers whose last pass failed."""
 
     async def stop(self) -> None:
         """Give up all loads: the process ends."""
@@ -72,8 +79,8 @@ class ServerReconciler:
         Raises
         ------
         OperatorError
-            After it was written to the status, unless the namespace goes away; the caller decides
-            when to retry.
+            After it was written to the status, unless the namespace goes away or the next attempt
+            may do; the caller decides when to retry.
 
         """
         world = self._cluster.observe(key)
@@ -85,6 +92,7 @@ class ServerReconciler:
             self._syncer.forget(key)
             self._roller.forget(key)
             self._crashes.forget(key)
+            self._failed.discard(key)
             return self._settings.resync_seconds
         present = [model for model in world.models if model.meta.deletion_timestamp is None]
         leaving = tuple(model for model in present if model.leaves(record.meta.name))
@@ -99,12 +107,17 @@ class ServerReconciler:
             if record.spec is None:
                 raise record.error or InvalidSpecError("the spec cannot be read")
             await self._releaser.hold(record, record.spec)
-            return await self._serve(world, record, record.spec)
+            pause = await self._serve(world, record, record.spec)
         except NamespaceTerminatingError:
             raise  # it will soon be gone itself
         except OperatorError as error:
-            await self._reporter.report_failure(world, record, error)
+            # A request fails now and then, and the next pass, in a second or two, makes it.
+            if key in self._failed or not isinstance(error, TransientError):
+                await self._reporter.report_failure(world, record, error)
+            self._failed.add(key)
             raise
+        self._failed.discard(key)
+        return pause
 
     def _with_defaults(self, record: ServerRecord | None) -> ServerRecord | None:
         """Return a server with what the administrator decides for those that do not say."""

@@ -320,3 +320,48 @@ def test_what_refuses_the_generation_linked_meanwhile_says_nothing_of_the_wanted
     assert status.last_failure is None
     assert status.transition == "InProgress"
     assert ready(status) == ("False WaitingForMember", "it waits")
+
+
+# ---- pods that do not answer -------------------------------------------------------------------
+
+
+def ready_pod(name: str, since: float) -> Pod:
+    return pod(name, ready_since=later(since))
+
+
+def test_ready_pods_that_do_not_answer_are_told() -> None:
+    unanswered = seen({ready_pod("a", 0): None, ready_pod("b", 0): SERVED})
+    first = assess(model(), unanswered)
+    assert ready(first)[0] == "False Loading"
+    assert ready(assess(model(status=first), unanswered, at=9))[0] == "False Loading"
+
+    told = assess(model(status=first), unanswered, at=10)
+    assert ready(told)[0] == "False PodsUnreachable"
+    assert "1 of 2 ready pods serve it, 1 gave the operator no answer" in ready(told)[1]
+    assert [each.reason for each in find_events(first, told)] == ["PodsUnreachable"]
+
+
+def test_a_pod_that_has_just_become_ready_may_leave_the_operator_without_an_answer() -> None:
+    first = assess(model(), seen({}))
+    assert ready(first)[0] == "False NoReadyPods"
+
+    just = assess(model(status=first), seen({ready_pod("a", 95): None}), at=100)
+    assert ready(just)[0] == "False Loading"
+
+
+def test_a_pod_that_served_may_once_leave_the_operator_without_an_answer() -> None:
+    serving = assess(model(), seen({ready_pod("a", 0): SERVED}))
+    assert ready(serving)[0] == "True Serving"
+
+    silent = seen({ready_pod("a", 0): None})
+    once = assess(model(status=serving), silent, at=100)
+    assert ready(once)[0] == "False Loading"
+    assert ready(assess(model(status=once), silent, at=110))[0] == "False PodsUnreachable"
+
+
+def test_a_pod_that_answers_and_loads_is_loading_however_long_that_takes() -> None:
+    first = assess(model(), seen({ready_pod("a", 0): {}}))
+
+    assert ready(assess(model(status=first), seen({ready_pod("a", 0): {}}), at=999))[0] == (
+        "False Loading"
+    )

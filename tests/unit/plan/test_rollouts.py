@@ -103,7 +103,6 @@ def test_a_server_changes_over_until_its_last_immutable_pod_leaves() -> None:
     assert is_changing_over(LIVE, [])
     assert is_changing_over(links, [pod(), old])
     assert not is_changing_over(links, [pod(), replace(old, terminating=True)])
-    assert not is_changing_over(links, [pod(), replace(old, finished=True)])
     assert not is_changing_over(Workload(), [])
 
 

@@ -11,10 +11,12 @@ from triton_operator.errors import ClusterError, InvalidSpecError
 from triton_operator.observed import Autoscaler, Pod, ServerRecord, Workload
 from triton_operator.plan.claim import ClaimNotEnlargedError, ClaimReport
 from triton_operator.plan.events import find_events
-from triton_operator.plan.progress import assess_progress
+from triton_operator.plan.pods import note_rejection
+from triton_operator.plan.progress import assess_progress, leave_time
 from triton_operator.plan.replicas import Scaling, carries_out, explain_rivals, plan_replicas
 from triton_operator.plan.server_status import ServerReport, assess_server, assess_server_failure
-from triton_operator.plan.sync import Repair
+from triton_operator.plan.sync import Repair, SyncPlan, SyncState
+from triton_operator.plan.sync_end import Ended
 
 
 def record(status: TritonServerStatus | None = None, **spec: Any) -> ServerRecord:
@@ -72,6 +74,98 @@ STARTING = pod(ready=False)
 UNPLACED = pod("b", ready=False, running=False, unschedulable="no GPU", unschedulable_since=NOW)
 
 
+def written(seconds_ago: float) -> SyncPlan:
+    return SyncPlan(SyncState.DONE, ended=Ended(7.0, 5, later(-seconds_ago)))
+
+
+COPYING = SyncPlan(SyncState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("pods", "sync", "stalled"),
+    [
+        ((STARTING,), COPYING, False),
+        ((STARTING,), SyncPlan(SyncState.WAITING), False),
+        ((STARTING,), SyncPlan(SyncState.FAILED), False),
+        # Its files are there, and it loads them.
+        ((STARTING,), written(99), False),
+        ((STARTING,), written(100), True),
+        # One is ready, so the files were there before.
+        ((pod("a"), STARTING), COPYING, True),
+        # That would not end with the copy.
+        ((pod(ready=False, waiting="ErrImagePull: no such image"),), COPYING, True),
+        ((), COPYING, True),
+    ],
+)
+def test_pods_have_their_time_from_when_their_files_are_there(
+    pods: tuple[Pod, ...], sync: SyncPlan, *, stalled: bool
+) -> None:
+    found = leave_time(workload(1, stalled="late"), pods, sync, seconds=100, now=NOW)
+
+    assert bool(found.stalled) is stalled
+    assert ("Stalled" in said(assess(*pods, load=found))) is stalled
+
+
+def rejected(name: str, made: float, **fields: Any) -> Pod:
+    said = f"UnexpectedAdmissionError: {name} has no healthy devices"
+    over = {"finished": True, "exit_reason": said, "created_at": later(made)} | fields
+    return pod(name, ready=False, running=False, **over)
+
+
+@pytest.mark.parametrize(
+    ("pods", "over", "words"),
+    [
+        ((), (rejected("a", -50), rejected("b", -3)), "UnexpectedAdmissionError: b has no"),
+        # The next one, of which its node has said nothing yet.
+        ((pod("c", ready=False, running=False),), (rejected("b", -3),), "Unexpected"),
+        # Its node took it, or it serves.
+        ((pod("c", ready=False, waiting="ContainerCreating"),), (rejected("b", -3),), ""),
+        ((pod("c"),), (rejected("b", -3),), ""),
+        ((), (rejected("a", -61),), ""),
+        ((), (rejected("a", -3, revision="older"),), ""),
+        ((), (rejected("a", -3, exit_reason=""),), ""),
+        ((), (), ""),
+    ],
+)
+def test_why_nodes_reject_pods_is_told(
+    pods: tuple[Pod, ...], over: tuple[Pod, ...], words: str
+) -> None:
+    found = note_rejection(workload(), pods, over, "rev", now=NOW)
+
+    assert words in found.refused
+    assert bool(words) is bool(found.refused)
+    if words:
+        status = assess(*pods, load=found)
+        assert said(status)["Ready"] == "False PodsFailing"
+        assert words in message(status)
+
+
+def test_what_keeps_pods_from_being_made_goes_before_what_became_of_the_last() -> None:
+    refused = workload(refused="FailedCreate: quota")
+
+    assert note_rejection(refused, (), [rejected("a", -3)], "rev", now=NOW) == refused
+
+
+@pytest.mark.parametrize("waiting", ["ContainerCreating", "PodInitializing"])
+def test_a_pod_that_waits_for_its_image_or_a_volume_is_named_after_a_minute(waiting: str) -> None:
+    creating = pod("a", ready=False, running=False, waiting=waiting, created_at=NOW)
+
+    assert message(assess(creating, at=59)) == "0 of 1 pods ready"
+    late = assess(creating, at=60)
+    assert said(late)["Ready"] == "False PodsStarting"
+    assert "kubectl describe pod a tells why" in message(late)
+
+
+def test_that_pods_wait_for_files_is_told() -> None:
+    waiting = assess_progress([STARTING], workload(), "rev", in_place=False, now=NOW)
+    assert waiting.waiting_for(COPYING).doing.endswith("pods wait for the files of models")
+    assert waiting.waiting_for(written(1)) == waiting
+    serving = assess_progress([pod()], workload(), "rev", in_place=False, now=NOW)
+    assert serving.waiting_for(COPYING) == serving
+    none = assess_progress([], workload(0), "rev", in_place=False, now=NOW)
+    assert none.waiting_for(COPYING) == none
+
+
 @pytest.mark.parametrize(
     ("pods", "load", "ready", "available", "progressing", "words"),
     [
@@ -116,7 +210,6 @@ UNPLACED = pod("b", ready=False, running=False, unschedulable="no GPU", unschedu
         ((STARTING,), workload(stalled="too slow"), "False PodsFailing", False, False, "too slow"),
         ((), workload(0), "True AllPodsReady", False, False, "0 of 0"),
         ((pod(), pod("b", terminating=True)), workload(1), "True AllPodsReady", True, False, ""),
-        ((pod(), pod("b", finished=True)), workload(1), "True AllPodsReady", True, False, ""),
     ],
 )
 def test_the_state_of_the_pods_is_told(

@@ -86,7 +86,9 @@ def test_the_log_is_read_for_artifacts_that_are_not_in_the_report() -> None:
     text = encode_outcome("aa", Outcome(artifacts=found))
     over = pod(finished=True, exit_code=0, termination_message=text)
 
-    assert plan(finished(), pods=(over,)) == SyncPlan(SyncState.DONE, log=over, ended=Ended(0.0, 0))
+    assert plan(finished(), pods=(over,)) == SyncPlan(
+        SyncState.DONE, log=over, ended=Ended(0.0, 0, NOW)
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_superseded_job_that_is_done_makes_room_at_once() -> None:
 
 
 def test_what_a_job_reports_is_believed() -> None:
-    assert plan(finished(), pods=(report(),)) == SyncPlan(SyncState.DONE, ended=Ended(0.0, 0))
+    assert plan(finished(), pods=(report(),)) == SyncPlan(SyncState.DONE, ended=Ended(0.0, 0, NOW))
 
 
 def test_only_the_last_job_counts() -> None:
@@ -290,15 +292,15 @@ def test_what_a_job_took_is_told_once_it_is_over() -> None:
 
     assert plan(job(created_at=began), pods=(pod(running=True),)).ended is None
     found = plan(finished(created_at=began), pods=(done,))
-    assert (found.ended, found.result) == (Ended(7.0, 5), "Incomplete")
+    assert (found.ended, found.result) == (Ended(7.0, 5, NOW), "Incomplete")
     assert plan(finished(), pods=(report(),)).result == "Done"
     # A report that is missing tells no bytes.
     died = plan(job(failed=True, finished_at=NOW, created_at=began))
-    assert (died.ended, died.result) == (Ended(7.0, 0), "SyncFailed")
+    assert (died.ended, died.result) == (Ended(7.0, 0, NOW), "SyncFailed")
     # The kubelet knows before the Job does.
-    assert plan(job(created_at=began), pods=(done,)).ended == Ended(7.0, 5)
+    assert plan(job(created_at=began), pods=(done,)).ended == Ended(7.0, 5, NOW)
     done = replace(done, finished_at=NOW)
-    assert plan(job(created_at=began), pods=(done,), now=later(1)).ended == Ended(7.0, 5)
+    assert plan(job(created_at=began), pods=(done,), now=later(1)).ended == Ended(7.0, 5, NOW)
 
 
 def test_a_sync_is_tried_again_though_a_sidecar_keeps_its_job_from_ending() -> None:

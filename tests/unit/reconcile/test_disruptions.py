@@ -1,8 +1,9 @@
-"""A server's pods have a PodDisruptionBudget while there are two of them or more."""
+"""Pods that others end: their PodDisruptionBudget, and what is left of them once they are over."""
 
 import pytest
 
-from tests.unit.reconcile.world import Operator, World
+from tests.unit.reconcile.world import NAMESPACE, Operator, World
+from triton_operator import names
 
 BUDGET = "PodDisruptionBudget"
 
@@ -40,3 +41,82 @@ async def test_it_follows_the_number_that_somebody_else_sets(
     await operator.settle()
 
     assert serving.all_of(BUDGET) == {"vision"}
+
+
+# ---- pods that were evicted, which Kubernetes keeps -------------------------------------------
+
+
+async def evict_one(world: World, operator: Operator) -> None:
+    """Have one of two pods evicted, and another one take its place."""
+    gone = world.server_pods("vision")[0]
+    world.evict(gone.name)
+    await operator.settle()
+    left = [pod.finished for pod in world.observe((NAMESPACE, "vision")).pods if not pod.job]
+    assert sorted(left) == [False, False, True]
+    assert gone.uid not in {pod.uid for pod in world.server_pods("vision")}
+
+
+async def test_the_control_key_of_a_pod_that_is_over_is_not_needed(
+    serving: World, operator: Operator
+) -> None:
+    serving.server("vision", replicas=2)
+    await operator.settle()
+    await evict_one(serving, operator)
+
+    meta = serving.objects[(names.KIND_SERVER, NAMESPACE, "vision")]["metadata"]
+    meta["annotations"] = {names.ANNOTATION_ROTATE_CONTROL_KEY: "monday"}
+    await operator.settle()
+
+    status = serving.server_status("vision").control_key
+    assert status is not None
+    assert status.request == "monday"
+    assert len(serving.all_of("Secret")) == 1
+
+
+async def test_the_revision_of_a_pod_that_is_over_does_not_stay_on_the_claim(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision", replicas=2, modelUpdates="Rollout")
+    world.model("resnet", serverRef={"name": "vision"})
+    await operator.settle()
+    await evict_one(world, operator)
+
+    world.model("resnet", "pass  # better", serverRef={"name": "vision"})
+    await operator.settle(steps=80)
+    world.model("resnet", "pass  # still better", serverRef={"name": "vision"})
+    await operator.settle(steps=80)
+
+    # The last one, and perhaps the one before it: what pods served when the last Job began.
+    assert len(world.claims["vision-repository"].revisions) <= 2
+
+
+async def test_a_pod_in_which_no_load_ends_is_replaced_beside_one_that_is_over(
+    serving: World, operator: Operator
+) -> None:
+    serving.server("vision", replicas=2)
+    await operator.settle()
+    await evict_one(serving, operator)
+    before = set(serving.triton.processes)
+
+    for code in ("wedge", "pass  # mended"):
+        serving.model("resnet", code, serverRef={"name": "vision"})
+        await operator.run(seconds=60)
+
+    assert len(before & set(serving.triton.processes)) == 1
+
+
+async def test_what_a_node_says_of_pods_that_it_rejects_is_told(
+    serving: World, operator: Operator
+) -> None:
+    for _ in range(2):
+        (pod,) = serving.server_pods("vision")
+        serving.evict(pod.name, reason="UnexpectedAdmissionError")
+        await operator.run_once()
+        status = serving.server_status("vision")
+        ready = next(each for each in status.conditions if each.type == "Ready")
+        assert ready.reason == "PodsFailing"
+        assert "UnexpectedAdmissionError: The node" in ready.message
+        serving.step()
+
+    await operator.settle()
+    assert serving.condition("vision", "Ready", names.KIND_SERVER) == "True AllPodsReady"

@@ -77,6 +77,22 @@ async def test_a_copy_that_stands_still_writes_nothing(world: World, operator: O
     assert world.writes == []
 
 
+@pytest.mark.parametrize("kind", [names.KIND_MODEL, names.KIND_SERVER])
+async def test_nothing_has_failed_because_a_copy_takes_longer_than_a_start(
+    world: World, operator: Operator, kind: str
+) -> None:
+    world.copying = [copied(50 * MIB)]
+    world.model("resnet")
+    await operator.run(seconds=12)
+    late = {"type": "Progressing", "status": "False", "message": "timed out progressing"}
+    world.objects[("Deployment", NAMESPACE, "resnet")]["status"]["conditions"] = [late]
+    await operator.run_once()
+
+    assert world.condition("resnet", "Stalled", kind) == "none"
+    told = {c.type: c.message for c in world.server_status("resnet").conditions}
+    assert told["Ready"] == "0 of 1 pods ready; pods wait for the files of models"
+
+
 async def test_a_failure_is_told_before_the_others_are_done(
     world: World, operator: Operator
 ) -> None:

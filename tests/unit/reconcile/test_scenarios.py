@@ -782,6 +782,22 @@ async def test_a_headless_service_goes_when_it_is_no_longer_asked_for(
     assert world.all_of("Service") == {"vision"}
 
 
+async def test_a_request_that_fails_once_is_no_news(world: World, operator: Operator) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+
+    for seconds in (601, 602):  # not in a row
+        world.failing[("apply", "Deployment")] = ClusterError("PATCH", "it", status=429)
+        world.server("vision", startupTimeoutSeconds=seconds)
+        assert len(await operator.run_once()) == 1
+        assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
+        world.failing.clear()
+        await operator.settle()
+
+    assert world.warnings("vision") == []
+
+
 async def test_a_request_that_the_api_server_refuses_is_told_and_tried_again(
     world: World, operator: Operator
 ) -> None:
@@ -790,9 +806,11 @@ async def test_a_request_that_the_api_server_refuses_is_told_and_tried_again(
     refused = ClusterError("PATCH", "deployments/vision", status=403, message="quota exceeded")
     world.failing[("apply", "Deployment")] = refused
 
-    (failure,) = await operator.run_once()
+    for _ in range(2):
+        assert world.warnings("vision") == []
+        (failure,) = await operator.run_once()
+        assert failure is refused
 
-    assert failure is refused
     assert world.condition("vision", of=names.KIND_SERVER) == "False ClusterError"
     assert world.warnings("vision") == ["ClusterError"]
 

@@ -146,6 +146,17 @@ class World:
             if any(o["uid"] == body["metadata"]["uid"] for o in owners):
                 self.remove(child_kind, child)
 
+    def evict(self, pod: str, reason: str = "Evicted") -> None:
+        """End a pod as the kubelet does: Kubernetes keeps it, and makes another one."""
+        body = self.objects[("Pod", NAMESPACE, pod)]
+        self.triton.processes.pop(body["metadata"]["uid"], None)
+        body["status"] = {
+            "phase": "Failed",
+            "reason": reason,
+            "message": "The node was low on disk",
+        }
+        self._touch(body)
+
     def forget_applied(self, kind: str, name: str) -> None:
         """Have the next apply see that somebody else changed an object."""
         self._applied.pop((kind, NAMESPACE, name), None)
@@ -373,7 +384,7 @@ class World:
                 case "Deployment":
                     self._run_deployment(body)
         for body in list(self.objects.values()):
-            if body["kind"] == "Pod" and _label(body, names.LABEL_COMPONENT) == "server":
+            if _is_server_pod(body):
                 self._run_pod(body)
         for body in list(self.objects.values()):
             if body["kind"] == "Deployment":
@@ -640,9 +651,7 @@ class World:
         return [
             body
             for body in self.objects.values()
-            if body["kind"] == "Pod"
-            and _label(body, names.LABEL_SERVER) == server
-            and _label(body, names.LABEL_COMPONENT) == "server"
+            if _is_server_pod(body) and _label(body, names.LABEL_SERVER) == server
         ]
 
     def _claim(self, name: str) -> Claim:
@@ -852,6 +861,13 @@ def _ref(body: Mapping[str, Any]) -> Ref:
 def _owner(body: Mapping[str, Any]) -> str | None:
     owners = body["metadata"].get("ownerReferences") or ()
     return next((o["uid"] for o in owners if o.get("controller")), None)
+
+
+def _is_server_pod(body: Body) -> bool:
+    """Return whether it runs Triton, or is to; one that was evicted never will again."""
+    if body["kind"] != "Pod" or _label(body, names.LABEL_COMPONENT) != "server":
+        return False
+    return bool(body["status"].get("phase") != "Failed")
 
 
 def _label(body: Body, name: str) -> str:
