@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from triton_operator import names
 from triton_operator.api.meta import Resource
 from triton_operator.api.rules import Rule
 
@@ -23,6 +24,12 @@ class EnvVar(Resource):
             cel="!(has(self.value) && has(self.valueFrom))",
             message="value and valueFrom exclude each other: remove one of them",
             holds=lambda self: self.value is None or self.value_from is None,
+        ),
+        Rule(
+            cel=f"self.name != '{names.ENV_GPUS}'",
+            message=f"env: {names.ENV_GPUS} would give pods GPUs that nobody counts: remove it, and"
+            " set the number of GPUs with gpus",
+            holds=lambda self: self.name != names.ENV_GPUS,
         ),
     )
 

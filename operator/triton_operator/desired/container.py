@@ -108,8 +108,11 @@ def build_container(
 
 def _build_environment(server: TritonServer, secret: str) -> list[dict[str, Any]]:
     key = {"name": secret, "key": ENTRY}
+    # With GPUs it is the device plugin's to set: ours would replace it.
+    no_gpus = [] if server.spec.gpus else [{"name": names.ENV_GPUS, "value": names.NO_GPUS}]
     variables = [
         {"name": names.ENV_CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
+        *no_gpus,
         *(each.manifest() for each in server.spec.env if each.name != names.ENV_CONTROL_KEY),
     ]
     if all(each["name"] != "HOME" for each in variables):

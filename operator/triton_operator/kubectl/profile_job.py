@@ -77,7 +77,11 @@ def build_profile_job(name: str, wanted: Measurement) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         "command": ["/bin/sh", "-c", SCRIPT, CONTAINER, *wanted.arguments()],
         "workingDir": _FOLDER,
-        "env": [{"name": "HOME", "value": _FOLDER}],
+        # NVIDIA's SDK image asks for all GPUs of the node.
+        "env": [
+            {"name": "HOME", "value": _FOLDER},
+            {"name": names.ENV_GPUS, "value": names.NO_GPUS},
+        ],
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}},
         "securityContext": build_container_security(),
         "volumeMounts": [{"name": "tmp", "mountPath": _FOLDER}],

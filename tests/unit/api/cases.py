@@ -657,6 +657,12 @@ REFUSED = (
         "spec.env[0]",
         "value and valueFrom",
     ),
+    Refused(
+        "GPUs that nobody counts",
+        server(env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]),
+        "spec.env[0]",
+        "remove it, and set the number of GPUs with gpus",
+    ),
 )
 
 ACCEPTED = {

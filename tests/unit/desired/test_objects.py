@@ -303,6 +303,15 @@ def test_gpus_are_limits(spec: dict[str, Any], limits: dict[str, str]) -> None:
     assert found["resources"].get("limits", {}) == limits
 
 
+@pytest.mark.parametrize(("gpus", "value"), [(0, "void"), (1, None)])
+def test_a_pod_without_gpus_gets_none_and_the_device_plugin_alone_says_which_the_others_get(
+    gpus: int, value: str | None
+) -> None:
+    env = triton(Case("x", server("vision", gpus=gpus), ()))["env"]
+
+    assert {each["name"]: each.get("value") for each in env}.get("NVIDIA_VISIBLE_DEVICES") == value
+
+
 def test_the_grace_of_a_pod_is_longer_than_all_that_happens_in_it() -> None:
     for case in CASES:
         drain = case.server.spec.drain_seconds

@@ -63,6 +63,12 @@ def test_the_job_keeps_to_the_restricted_pod_security_standard():
     assert {tuple(volume) for volume in spec["volumes"]} == {("name", "emptyDir")}
 
 
+def test_the_job_takes_no_gpu_that_its_image_asks_for():
+    (container,) = pod_spec(build_profile_job("profile-1", WANTED))["containers"]
+
+    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container["env"]
+
+
 def test_the_job_ends_by_itself_and_is_tried_once():
     spec = build_profile_job("profile-1", WANTED)["spec"]
 
