@@ -41,6 +41,7 @@ from triton_operator.errors import InvalidSpecError
 from triton_operator.settings import Settings
 
 TESTS = Path(__file__).with_name("alerts_test.yaml")
+TRITONS_PAGE = REPOSITORY / "tests/unit/adapters/recorded/metrics.txt"
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +114,12 @@ def test_the_pods_of_servers_are_scraped_where_triton_answers() -> None:
 def test_alerts_and_dashboard_ask_for_what_there_is(
     objects: list[Manifest], rules: Manifest
 ) -> None:
-    known = sample_names()
+    tritons = set(re.findall(r"^nv_\w+", TRITONS_PAGE.read_text(), re.M))
+    known = sample_names() | tritons
     asked = [*(each["expr"] for each in alerts(rules)), *expressions(dashboard(objects))]
     assert len(asked) > 30
     for expression in asked:
-        used = set(re.findall(rf"{PREFIX}_\w+", expression))
+        used = set(re.findall(rf"\b(?:{PREFIX}|nv)_\w+", expression))
         assert used
         assert used <= known, expression
 
