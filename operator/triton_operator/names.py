@@ -64,6 +64,8 @@ ANNOTATION_OTHER_KEYS: Final = f"{GROUP}/other-control-keys"
 here before it is made, and until it is deleted."""
 ENV_CONTROL_KEY: Final = "TRITON_CONTROL_KEY"
 """The variable of a server's container that holds its control key."""
+ENV_POD_IP: Final = "TRITON_POD_IP"
+"""The variable of a server's container that holds the pod's first address."""
 ENV_GPUS: Final = "NVIDIA_VISIBLE_DEVICES"
 """NVIDIA's: the variable by which its container runtime learns which GPUs a container gets. The
 device plugin sets it for pods that ask for GPUs; NVIDIA's images set it to all of the node."""

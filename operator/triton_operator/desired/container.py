@@ -37,13 +37,17 @@ _IMMUTABLE: tuple[str, ...] = (
     "--exit-on-error=true",
     "--strict-readiness=true",
 )
-_START = """\
+_START = f"""\
 trap 'exit 0' TERM
 until [ -d "$0" ]; do sleep 0.2; done
+case "${names.ENV_POD_IP}" in *:*) set -- --http-address=ipv6::: "$@";; esac
 exec tritonserver "$@"
 """
 """Triton ends at once when its repository does not exist. The first sync Job makes the folder
-together with all that is in it, so a pod that starts beside that Job waits for it here."""
+together with all that is in it, so a pod that starts beside that Job waits for it here.
+
+Triton's HTTP and metrics listen on IPv4 or on IPv6, never on both (its gRPC does); the metrics do
+as HTTP does. Kubelet and operator ask at the pod's first address."""
 
 
 def build_container(
@@ -108,16 +112,17 @@ def build_container(
 
 def _build_environment(server: TritonServer, secret: str) -> list[dict[str, Any]]:
     key = {"name": secret, "key": ENTRY}
-    # With GPUs it is the device plugin's to set: ours would replace it.
-    no_gpus = [] if server.spec.gpus else [{"name": names.ENV_GPUS, "value": names.NO_GPUS}]
-    variables = [
+    variables: list[dict[str, Any]] = [
         {"name": names.ENV_CONTROL_KEY, "valueFrom": {"secretKeyRef": key}},
-        *no_gpus,
-        *(each.manifest() for each in server.spec.env if each.name != names.ENV_CONTROL_KEY),
+        {"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
     ]
-    if all(each["name"] != "HOME" for each in variables):
-        variables.insert(1, {"name": "HOME", "value": "/tmp"})
-    return variables
+    if not server.spec.gpus:
+        # With GPUs it is the device plugin's to set: ours would replace it.
+        variables.append({"name": names.ENV_GPUS, "value": names.NO_GPUS})
+    if all(each.name != "HOME" for each in server.spec.env):
+        variables.append({"name": "HOME", "value": "/tmp"})
+    ours = {each["name"] for each in variables}
+    return [*variables, *(each.manifest() for each in server.spec.env if each.name not in ours)]
 
 
 def _build_arguments(server: TritonServer, folder: Path, mode: Iterable[str]) -> list[str]:

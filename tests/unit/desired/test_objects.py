@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,14 +266,44 @@ def test_the_key_of_the_control_api_is_in_the_secret_only(case: Case) -> None:
 
 
 def test_a_users_variable_does_not_replace_the_key_and_none_is_set_twice() -> None:
-    mine = [{"name": "TRITON_CONTROL_KEY", "value": "known"}, {"name": "HOME", "value": "/data"}]
-    env = triton(Case("x", server("vision", env=mine), ()))["env"]
+    mine = {"TRITON_CONTROL_KEY": "known", "TRITON_POD_IP": "::1", "HOME": "/data"}
+    listed = [{"name": name, "value": value} for name, value in mine.items()]
+    env = triton(Case("x", server("vision", env=listed), ()))["env"]
 
     assert {each["name"]: each.get("value") for each in env} == {
         "TRITON_CONTROL_KEY": None,
+        "TRITON_POD_IP": None,
         "HOME": "/data",
     }
-    assert len(env) == 2
+    assert len(env) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "more"), [("10.0.0.7", []), ("fd00::7", ["--http-address=ipv6:::"])]
+)
+def test_triton_listens_where_the_kubelet_and_the_operator_ask(
+    tmp_path: Path, address: str, more: list[str]
+) -> None:
+    """The script itself runs, with a program in Triton's place that prints its arguments."""
+    container = triton(FULL_CASE)
+    shell, flag, script, _folder, *arguments = container["args"]
+    fake = tmp_path / "tritonserver"
+    fake.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    fake.chmod(0o755)
+
+    done = subprocess.run(
+        [shell, flag, script, tmp_path, *arguments],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "TRITON_POD_IP": address},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [*more, *arguments]
+    assert {
+        "name": "TRITON_POD_IP",
+        "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}},
+    } in container["env"]
 
 
 @every_case
