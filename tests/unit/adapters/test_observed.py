@@ -309,9 +309,9 @@ def test_versions_and_reasons_of_a_model_on_a_pod() -> None:
 
 
 def test_a_server_that_crashed_says_how() -> None:
-    def of(ready: str, exit_code: int) -> Pod:
+    def of(ready: str, exit_code: int, reason: str = "Error") -> Pod:
         ended = {
-            "reason": "Error",
+            "reason": reason,
             "exitCode": exit_code,
             "message": "line one\nline two",
             "finishedAt": TIME,
@@ -331,5 +331,10 @@ def test_a_server_that_crashed_says_how() -> None:
     assert crashed.crash == "Error, exit code 139, last words: …line one line two"
     assert crashed.crashed_at is not None
     assert crashed.is_crashing
+    assert not crashed.never_ran
     assert not of("True", 139).is_crashing
     assert not of("False", 0).is_crashing
+    assert of("False", 128, "StartError").never_ran
+    assert of("False", 127, "ContainerCannotRun").never_ran
+    assert of("False", 128).never_ran
+    assert not of("False", 137, "OOMKilled").never_ran
