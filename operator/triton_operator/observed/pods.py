@@ -37,6 +37,8 @@ class Pod:
     ready: bool = False
     running: bool = False
     terminating: bool = False
+    ends_at: datetime | None = None
+    """When one that is terminating has had the time to end that it was given."""
     restarts: int = 0
     started_at: str = ""
     """When the current container started, as the kubelet wrote it."""
@@ -105,6 +107,7 @@ class Pod:
             ready=ready,
             running="running" in state,
             terminating="deletionTimestamp" in meta,
+            ends_at=parse_time(meta.get("deletionTimestamp")),
             restarts=container.get("restartCount", 0),
             started_at=(state.get("running") or {}).get("startedAt", ""),
             created_at=parse_time(meta.get("creationTimestamp")),

@@ -181,11 +181,20 @@ def test_a_deployment() -> None:
             "readyReplicas": 1,
             "conditions": [
                 {"type": "Progressing", "status": "False", "message": "too slow"},
-                {"type": "ReplicaFailure", "status": "True", "reason": "Quota", "message": "full"},
+                {
+                    "type": "ReplicaFailure",
+                    "status": "True",
+                    "reason": "Quota",
+                    "message": "full",
+                    "lastTransitionTime": TIME,
+                },
             ],
         },
     }
-    assert Workload.parse(body) == Workload(True, True, 3, 3, 2, 1, "too slow", "Quota: full")
+    since = datetime.fromisoformat(TIME)
+    assert Workload.parse(body) == Workload(
+        True, True, 3, 3, 2, 1, "too slow", "Quota: full", since
+    )
     assert not Workload.parse(body | {"status": {"observedGeneration": 1}}).observed
     assert Workload.parse({"metadata": {}}).desired == 1
 
