@@ -8,13 +8,13 @@ complete.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from triton_operator.api.quantity import parse_quantity
 from triton_operator.api.server import TritonServer
 from triton_operator.observed import Pod, Workload
-from triton_operator.plan.pods import is_unschedulable
+from triton_operator.plan.pods import is_hanging, is_unschedulable
 
 _LACKING = re.compile(r"Insufficient ([\w./-]*\w)")
 """What nodes have too little of, in the words of the scheduler."""
@@ -41,7 +41,7 @@ def must_replace_in_place(
     if workload.in_place and not workload.complete:
         return True
     staying = [pod for pod in pods if not pod.finished]
-    leaving = [pod for pod in staying if pod.terminating and not _is_overdue(pod, now)]
+    leaving = [pod for pod in staying if pod.terminating and not is_hanging(pod, now=now)]
     older = [pod for pod in staying if pod.revision != workload.revision and not pod.terminating]
     newer = [pod for pod in staying if pod.revision == workload.revision]
     needs = [_lacking_on_nodes(pod) for pod in newer if is_unschedulable(pod, now=now)]
@@ -70,10 +70,6 @@ def await_room(
         replace(pod, unschedulable="") if waits(pod.unschedulable_since) else pod for pod in pods
     )
     return tuple(told), workload
-
-
-def _is_overdue(pod: Pod, now: datetime) -> bool:
-    return pod.ends_at is not None and now >= pod.ends_at + timedelta(seconds=_LEAVING_SECONDS)
 
 
 def _suffices(old: Pod, lacking: Lacking) -> bool:

@@ -88,6 +88,7 @@ def test_a_pod_that_cannot_start_and_one_that_ended() -> None:
     over = Pod.parse({"metadata": {"name": "a", "deletionTimestamp": TIME}, "status": status})
     assert (over.finished, over.exit_code, over.termination_message) == (True, 3, "{}")
     assert over.terminating
+    assert over.ends_at == datetime.fromisoformat(TIME)
 
 
 def test_why_a_pod_ended() -> None:
