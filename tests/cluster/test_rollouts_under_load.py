@@ -155,7 +155,7 @@ def test_without_a_free_gpu_auto_replaces_in_place(world: World, clients: Client
     told = world.wait_condition(
         "TritonServer", SERVER, "Progressing", "True", reason="ReplacingInPlace"
     )
-    assert "no node has room for a spare one" in told["message"]
+    assert "there is no room for a spare one" in told["message"]
     assert surge(world) == 0
     # A GPU is free when its pod has ended, 50 s later at most.
     wait_replaced(world, before, 180)

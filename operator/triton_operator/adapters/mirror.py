@@ -4,7 +4,7 @@ Watches feed it, our own writes feed it with the API server's answers (so a pass
 before it wrote), and a full list now and then takes out what a broken watch has missed.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -29,7 +29,8 @@ class Mirror:
     def __init__(self) -> None:
         self._objects: dict[Ref, Body] = {}
         self._by_server: dict[tuple[str, str], set[Ref]] = defaultdict(set)
-        self._gone: deque[str] = deque(maxlen=_REMEMBERED)
+        self._gone: dict[str, int] = {}
+        """The version, by uid, at which what was deleted, or lost our label, was gone."""
         self._parsed: dict[Ref, Any] = {}
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
@@ -66,7 +67,7 @@ class Mirror:
         What is older than the stored one is ignored, as is our own status on our own kinds.
         """
         ref = ref_of(body)
-        if _uid(body) in self._gone:
+        if _version(body) <= self._gone.get(_uid(body), -1):
             # The answer to a write of ours, overtaken by the news of the deletion.
             return False
         before = self._objects.get(ref)
@@ -87,24 +88,34 @@ class Mirror:
         ref = ref_of(body)
         known = self._objects.get(ref)
         if known is None or _uid(known) != _uid(body):
+            if _uid(body) in self._gone:
+                self._remember(body)
             return False
         self._forget(ref)
-        self._gone.append(_uid(body))
+        self._remember(body)
         return True
 
     def missing(
         self, kind: str, namespace: str, listed: Iterable[Body], version: int
     ) -> list[Body]:
-        """Return what a list of this version should have had, but has not; "" is all namespaces."""
+        """Return what a list of this version should have had, but has not; "" is all namespaces.
+
+        It has the version of the list: by then it was gone.
+        """
         there = {(ref_of(body), _uid(body)) for body in listed}
         return [
-            body
+            {**body, "metadata": {**body["metadata"], "resourceVersion": str(version)}}
             for ref, body in self._objects.items()
             if ref[0] == kind
             and namespace in ("", ref[1])
             and _version(body) <= version
             and (ref, _uid(body)) not in there
         ]
+
+    def _remember(self, gone: Body) -> None:
+        self._gone[_uid(gone)] = max(_version(gone), self._gone.pop(_uid(gone), 0))
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
 
     def _forget(self, ref: Ref) -> None:
         body = self._objects.pop(ref, None)

@@ -15,6 +15,10 @@ COMPONENT_SYNC = "sync"
 _SAID_LENGTH = 600
 _LAST_WORDS = ", last words: …"
 
+_NOT_STARTED = ("StartError", "ContainerCannotRun")
+_NOT_STARTED_CODE = 128
+"""What the runtime says of a container of which no process ran; a signal's code is larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -33,6 +37,8 @@ class Pod:
     ready: bool = False
     running: bool = False
     terminating: bool = False
+    ends_at: datetime | None = None
+    """When one that is terminating has had the time to end that it was given."""
     restarts: int = 0
     started_at: str = ""
     """When the current container started, as the kubelet wrote it."""
@@ -47,6 +53,8 @@ class Pod:
     crash: str = ""
     """How the container ended before it was started again; empty if it never failed."""
     crashed_at: datetime | None = None
+    never_ran: bool = False
+    """Whether it crashes before the server runs: a sick GPU or node, whatever models there are."""
     refuses_arguments: bool = False
     """Whether it crashes because of what it was started with, whatever models there are."""
     finished: bool = False
@@ -99,6 +107,7 @@ class Pod:
             ready=ready,
             running="running" in state,
             terminating="deletionTimestamp" in meta,
+            ends_at=parse_time(meta.get("deletionTimestamp")),
             restarts=container.get("restartCount", 0),
             started_at=(state.get("running") or {}).get("startedAt", ""),
             created_at=parse_time(meta.get("creationTimestamp")),
@@ -110,6 +119,8 @@ class Pod:
             waiting=reason_and_message(waiting) if waiting else "",
             crash=_crash(last) if crashed else "",
             crashed_at=parse_time(last.get("finishedAt")) if crashed else None,
+            never_ran=crashed
+            and (last.get("reason") in _NOT_STARTED or last["exitCode"] == _NOT_STARTED_CODE),
             finished=status.get("phase") in ("Succeeded", "Failed")
             or (component == COMPONENT_SYNC and bool(ended)),
             finished_at=parse_time(ended.get("finishedAt")),
@@ -135,6 +146,11 @@ class Pod:
         """
         waits = self.waiting.startswith("CrashLoopBackOff")
         return self.is_crashing and self.restarts + waits > 1
+
+    @property
+    def may_die_of_models(self) -> bool:
+        """Whether the server fails again and again, and what it is to serve may be the reason."""
+        return self.is_crash_looping and not self.never_ran and not self.refuses_arguments
 
     def with_refused_argument(self, words: str) -> Self:
         """Return the pod that crashes because of an argument, told in place of its last words."""

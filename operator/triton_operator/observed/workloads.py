@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from triton_operator import names
-from triton_operator.observed.body import Body, reason_and_message
+from triton_operator.observed.body import Body, parse_time, reason_and_message
 from triton_operator.observed.pods import control_key_secret
 from triton_operator.repository.manifest import LINKS
 
@@ -28,6 +29,7 @@ class Workload:
     """The controller's message once the progress deadline is over."""
     refused: str = ""
     """Why the controller could not make pods (quota, admission)."""
+    refused_since: datetime | None = None
     revision: str = ""
     """The revision of the template that new pods are made from."""
     in_place: bool = False
@@ -71,6 +73,7 @@ class Workload:
             other_keys=frozenset(_listed(written, names.ANNOTATION_OTHER_KEYS)),
             stalled=progressing.get("message", "") if progressing.get("status") == "False" else "",
             refused=reason_and_message(failure) if failure else "",
+            refused_since=parse_time(failure.get("lastTransitionTime")) if failure else None,
         )
 
     @property

@@ -2,13 +2,15 @@
 
 A pod serves what its own config says and nothing else is believed: Triton answers 200 to a reload
 that failed while the old version keeps serving. A generation that no pod serves yet is tried on one
-pod first; only when that pod proves it, the others follow.
+pod first; only when that pod proves it, the others follow. It is the one that lacks the fewest
+models: what a pod with a sick GPU refuses says nothing of the generation.
 
 Members are loaded before their ensemble. Only where an ensemble serves and a member's tensors
 change with it, Triton is told to load the ensemble: it loads the members along, each takes over
 when it is ready, and the ensemble stays; a member loaded alone would make Triton drop it.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -122,12 +124,9 @@ def plan_loads(
     configs = {name: plan.config for name, plan in links.items() if plan.config is not None}
     missing = {name for name, plan in links.items() if plan.object in unsynced or name in waiting}
     unknown = tuple(name for name in links if name not in configs)
+    wanting = _find_wanting(links, pods, tried, busy)
     due = {
-        name: tuple(
-            load
-            for load in _plan_model(links[name], pods)
-            if load.attempt not in tried and load.slot not in busy
-        )
+        name: wanting[name]
         for level in (unknown, *load_order(configs))
         for name in level
         if name not in missing and links[name].object not in refused
@@ -203,15 +202,40 @@ def _is_reshaped(load: Load, configs: Mapping[str, ModelConfig], served: Served)
     return before != tensors_of(config)
 
 
-def _plan_model(plan: ModelPlan, pods: Mapping[Pod, Served]) -> tuple[Load, ...]:
-    assert plan.link is not None
-    proven = any(serves(served, plan) for served in pods.values())
-    behind = sorted(
-        (pod for pod, served in pods.items() if not serves(served, plan)),
-        # Prefer a pod that takes traffic: what it proves is what clients get.
-        key=lambda pod: (not pod.ready, pod.name),
-    )
-    return tuple(
-        Load(pod, plan.folder, plan.object, plan.link, first=not proven, occasion=plan.occasion)
-        for pod in (behind if proven else behind[:1])
-    )
+def _find_wanting(
+    links: Mapping[str, ModelPlan],
+    pods: Mapping[Pod, Served],
+    tried: Collection[Attempt],
+    busy: Collection[Slot],
+) -> dict[str, tuple[Load, ...]]:
+    """Return by model the loads that can begin; of what no pod serves yet, that on one pod."""
+    behind = {
+        name: [pod for pod, served in pods.items() if not serves(served, plan)]
+        for name, plan in links.items()
+    }
+    lacking = Counter(pod.uid for each in behind.values() for pod in each)
+    wanting = {}
+    for name, plan in links.items():
+        assert plan.link is not None
+        proven = len(behind[name]) < len(pods)
+        loads = sorted(
+            (
+                Load(pod, name, plan.object, plan.link, first=not proven, occasion=plan.occasion)
+                for pod in behind[name]
+            ),
+            # One that tries it, or has refused it, has the say, whichever pod lacks more by now.
+            # Prefer a pod that takes traffic: what it proves is what clients get.
+            key=lambda load: (
+                load.slot not in busy,
+                not load.pod.ready,
+                load.attempt not in tried,
+                lacking[load.pod.uid],
+                load.pod.name,
+            ),
+        )
+        wanting[name] = tuple(
+            load
+            for load in (loads if proven else loads[:1])
+            if load.attempt not in tried and load.slot not in busy
+        )
+    return wanting

@@ -186,11 +186,7 @@ def plan_models(
 def _suspect(plan: ModelPlan, pods: Mapping[Pod, Served | None]) -> Hold | None:
     """Return why a generation that no pod ever served is kept from pods that crash at start."""
     # Not after the first failure: a link must not go while the next start may be reading it.
-    crashing = [
-        pod
-        for pod, served in pods.items()
-        if served is None and pod.is_crash_looping and not pod.refuses_arguments
-    ]
+    crashing = [pod for pod, served in pods.items() if served is None and pod.may_die_of_models]
     if not crashing or plan.wanted is None or plan.wanted == plan.good or plan.refusal is not None:
         return None
     if any(

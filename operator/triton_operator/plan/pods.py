@@ -8,6 +8,8 @@ from triton_operator.observed import Pod, Workload
 
 SCHEDULING_PATIENCE_SECONDS = 5.0
 """A pod made together with its claim is unschedulable until the claim is bound."""
+_ENDING_PATIENCE_SECONDS = 60.0
+"""How much longer than it was given a pod may take to end."""
 
 _PASSING = ("ContainerCreating", "PodInitializing")
 """What every pod waits for once."""
@@ -27,6 +29,22 @@ def is_unschedulable(pod: Pod, *, now: datetime) -> bool:
     since = pod.unschedulable_since
     patience = (now - since).total_seconds() < SCHEDULING_PATIENCE_SECONDS if since else False
     return bool(pod.unschedulable) and not patience
+
+
+def is_hanging(pod: Pod, *, now: datetime) -> bool:
+    """Return whether a pod that is to go does not end, as on a node that is dead."""
+    over = (now - pod.ends_at).total_seconds() if pod.ends_at is not None else 0.0
+    return over >= _ENDING_PATIENCE_SECONDS
+
+
+def explain_hanging(pod: Pod | None, *, now: datetime) -> str:
+    """Return that a pod does not end, and what to do; empty unless that is so."""
+    if pod is None or not is_hanging(pod, now=now):
+        return ""
+    return (
+        f"pod {pod.name} does not end; perhaps its node {pod.node} does not answer. If that is off"
+        f" for good, delete its Node, or kubectl delete pod {pod.name} --force"
+    )
 
 
 def explain_waiting(pods: Iterable[Pod], *, now: datetime) -> str:

@@ -88,7 +88,7 @@ def assess_progress(
     if hint := explain_creating(living, now=now):
         doing += f"; {hint}"
     if in_place and not complete:
-        doing += "; pods are replaced in place, since no node has room for a spare one"
+        doing += "; pods are replaced in place, since there is no room for a spare one"
     failed = loss or explain_failed_rollout(living, workload, revision, now=now)
     stuck = failed or explain_stuck(living, workload, now=now)
     reason = "ReplacingInPlace" if in_place else "PodsStarting"

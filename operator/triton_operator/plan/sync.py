@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from triton_operator import names
 from triton_operator.observed import Pod, ServerRecord, SyncJob, parse_time
-from triton_operator.plan.pods import explain_waiting
+from triton_operator.plan.pods import explain_hanging, explain_waiting
 from triton_operator.plan.sync_end import Ended
 from triton_operator.plan.sync_log import Copied
 from triton_operator.repository.artifacts import Artifact
@@ -144,7 +144,8 @@ def plan_sync(
         stop = superseded if latest.terminating else (*superseded, latest)
         if running:
             # Two writers at once could leave the older one's links: wait until it is gone.
-            return SyncPlan(SyncState.WAITING, "an older sync is being stopped", stop=stop)
+            said = ("an older sync is being stopped", explain_hanging(pod, now=now))
+            return SyncPlan(SyncState.WAITING, ": ".join(filter(None, said)), stop=stop)
         return _start(digest, repair, sequence=latest.sequence + 1, attempt=0, stop=stop)
     if running:
         plan = _judge_running(latest, pod, now)
@@ -164,12 +165,13 @@ def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:
 
 
 def _judge_running(job: SyncJob, pod: Pod | None, now: datetime) -> SyncPlan:
+    said = explain_hanging(pod, now=now)
     if pod is not None and pod.running:
         left = _left(_LOG_SECONDS, parse_time(pod.started_at), now)
         if left > 0:
             return SyncPlan(SyncState.RUNNING, retry_in=left)
-        return SyncPlan(SyncState.RUNNING, log=pod)
-    if pod is not None and (said := explain_waiting((pod,), now=now)):
+        return SyncPlan(SyncState.RUNNING, said, log=pod)
+    if pod is not None and (said := said or explain_waiting((pod,), now=now)):
         return SyncPlan(SyncState.RUNNING, said)
     # The reason is told by Events only, which this operator does not read.
     left = _left(_POD_SECONDS if pod is None else _START_SECONDS, job.created_at, now)

@@ -11,7 +11,7 @@ from triton_operator.plan.sync_log import Copied
 from triton_operator.repository.outcome import Failure
 
 SYNC_BLOCKED = "SyncBlocked"
-"""The Job that writes the files cannot start; that may pass by itself."""
+"""The Job that writes the files cannot start, or cannot end; that may pass by itself."""
 
 _STEPS = 100
 """A copy of which the total is known is told in so many steps at most."""
@@ -28,7 +28,9 @@ def find_problem(plan: ModelPlan, sync: SyncPlan) -> Failure | None:
     if sync.state is SyncState.FAILED:
         return Failure(sync.reason, sync.message)
     if sync.state is SyncState.RUNNING and sync.message:
-        return Failure(SYNC_BLOCKED, f"the sync Job cannot start: {sync.message}")
+        # What has a log has started.
+        what = "start" if sync.log is None else "end"
+        return Failure(SYNC_BLOCKED, f"the sync Job cannot {what}: {sync.message}")
     return None
 
 

@@ -58,7 +58,9 @@ class Reporter:
             self._cluster.observe(this.record.key).child("Deployment", child.deployment)
         )
         revision = template_revision(this.children.deployment)
-        pods = await_room(this.served, this.server, now=now) if this.in_place else (*this.served,)
+        pods = (*this.served,)
+        if this.in_place:
+            pods, workload = await_room(pods, workload, this.server, now=now)
         workload = note_rejection(workload, pods, this.world.ended_pods(), revision, now=now)
         deadline = this.children.deployment["spec"]["progressDeadlineSeconds"]
         workload = leave_time(workload, pods, this.sync, seconds=deadline, now=now)

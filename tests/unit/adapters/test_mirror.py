@@ -177,6 +177,48 @@ def test_an_answer_that_the_deletion_has_outrun_brings_nothing_back() -> None:
     assert mirror.put(model("a", 4, uid="new"))
 
 
+def test_what_has_lost_our_label_is_known_again_when_it_has_it_back() -> None:
+    mirror = Mirror()
+    mirror.put(pod("p", "vision", 10))
+    mirror.drop(pod("p", "vision", 11))
+
+    assert not mirror.put(pod("p", "vision", 11))
+    assert mirror.put(pod("p", "vision", 12))
+    assert of(mirror, "vision") == ["p"]
+    assert not mirror.put(pod("p", "vision", 10))
+    mirror.drop(pod("p", "vision", 13))
+    assert not mirror.put(pod("p", "vision", 12))
+
+
+def test_an_answer_brings_nothing_back_either_that_a_list_has_shown_to_be_gone() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 1))
+    (gone,) = mirror.missing(names.KIND_MODEL, "", [], 7)
+    mirror.drop(gone)
+
+    assert not mirror.put(model("a", 7))
+    assert mirror.put(model("a", 8))
+
+
+def test_the_news_of_a_deletion_counts_though_its_object_is_forgotten_already() -> None:
+    mirror = Mirror()
+    mirror.put(model("a", 1))
+    mirror.drop(model("a", 1))  # the API server says that it is not found
+    mirror.drop(model("a", 3))
+
+    assert not mirror.put(model("a", 2))
+
+
+def test_only_so_many_deletions_are_remembered() -> None:
+    mirror = Mirror()
+    for each in range(1001):
+        mirror.put(model("a", 1, uid=str(each)))
+        mirror.drop(model("a", 2, uid=str(each)))
+
+    assert not mirror.put(model("a", 1, uid="1"))
+    assert mirror.put(model("a", 1, uid="0"))
+
+
 def test_an_autoscaler_is_found_by_the_server_that_it_scales() -> None:
     for kind in ("Deployment", names.KIND_SERVER):
         mirror = Mirror()

@@ -88,6 +88,7 @@ def test_a_pod_that_cannot_start_and_one_that_ended() -> None:
     over = Pod.parse({"metadata": {"name": "a", "deletionTimestamp": TIME}, "status": status})
     assert (over.finished, over.exit_code, over.termination_message) == (True, 3, "{}")
     assert over.terminating
+    assert over.ends_at == datetime.fromisoformat(TIME)
 
 
 def test_why_a_pod_ended() -> None:
@@ -181,11 +182,20 @@ def test_a_deployment() -> None:
             "readyReplicas": 1,
             "conditions": [
                 {"type": "Progressing", "status": "False", "message": "too slow"},
-                {"type": "ReplicaFailure", "status": "True", "reason": "Quota", "message": "full"},
+                {
+                    "type": "ReplicaFailure",
+                    "status": "True",
+                    "reason": "Quota",
+                    "message": "full",
+                    "lastTransitionTime": TIME,
+                },
             ],
         },
     }
-    assert Workload.parse(body) == Workload(True, True, 3, 3, 2, 1, "too slow", "Quota: full")
+    since = datetime.fromisoformat(TIME)
+    assert Workload.parse(body) == Workload(
+        True, True, 3, 3, 2, 1, "too slow", "Quota: full", since
+    )
     assert not Workload.parse(body | {"status": {"observedGeneration": 1}}).observed
     assert Workload.parse({"metadata": {}}).desired == 1
 
@@ -309,9 +319,9 @@ def test_versions_and_reasons_of_a_model_on_a_pod() -> None:
 
 
 def test_a_server_that_crashed_says_how() -> None:
-    def of(ready: str, exit_code: int) -> Pod:
+    def of(ready: str, exit_code: int, reason: str = "Error") -> Pod:
         ended = {
-            "reason": "Error",
+            "reason": reason,
             "exitCode": exit_code,
             "message": "line one\nline two",
             "finishedAt": TIME,
@@ -331,5 +341,10 @@ def test_a_server_that_crashed_says_how() -> None:
     assert crashed.crash == "Error, exit code 139, last words: …line one line two"
     assert crashed.crashed_at is not None
     assert crashed.is_crashing
+    assert not crashed.never_ran
     assert not of("True", 139).is_crashing
     assert not of("False", 0).is_crashing
+    assert of("False", 128, "StartError").never_ran
+    assert of("False", 127, "ContainerCannotRun").never_ran
+    assert of("False", 128).never_ran
+    assert not of("False", 137, "OOMKilled").never_ran

@@ -119,24 +119,27 @@ def test_pods_that_serve_otherwise_keep_what_is_good_while_the_server_changes_ov
     assert link.hash == ("good" if kept else hash_of(known))
 
 
-@pytest.mark.parametrize("refuses", [False, True])
-def test_a_change_is_kept_from_pods_that_crash_unless_their_arguments_are_the_reason(
-    refuses: bool,
+@pytest.mark.parametrize(
+    ("why", "held"),
+    [({}, True), ({"refuses_arguments": True}, False), ({"never_ran": True}, False)],
+)
+def test_a_change_is_kept_from_pods_that_crash_unless_no_model_can_be_the_reason(
+    why: dict[str, bool], held: bool
 ) -> None:
     status = TritonModelStatus(server="vision", model_name="resnet", config_hash="good")
     known = replace(model("resnet"), status=status)
     serving = pod("serving")
     crashing = pod("crashing", ready=False, running=False, crash="exit code 1", restarts=3)
-    crashing = replace(crashing, refuses_arguments=refuses)
+    crashing = replace(crashing, **why)
 
     content = plan(world(models=(known,)), LIVE_LINKS, (serving, crashing))
 
     (each,) = content.plans
     (link,) = content.manifest.links
-    if refuses:
-        assert (each.hold, link.hash) == (None, hash_of(known))
-    else:
+    if held:
         assert each.hold is not None
         assert each.hold.reason == "ServerCrashing"
         assert each.hold.message.endswith("Generation good keeps serving")
         assert link.hash == "good"
+    else:
+        assert (each.hold, link.hash) == (None, hash_of(known))

@@ -10,7 +10,7 @@ from tests.unit.plan.values import ensemble, hash_of, model, plain, plan, pod, s
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.acceptance import judge_models
-from triton_operator.plan.loads import Attempt, LoadStep, plan_loads, serves
+from triton_operator.plan.loads import Attempt, LoadStep, Slot, plan_loads, serves
 from triton_operator.plan.models import ModelPlan, linked, plan_models
 
 PLAN = plan(model())
@@ -25,8 +25,11 @@ def loads(
     unsynced: tuple[str, ...] = (),
     waiting: tuple[str, ...] = (),
     tried: tuple[Attempt, ...] = (),
+    busy: tuple[Slot, ...] = (),
 ) -> LoadStep:
-    return plan_loads(plans or (PLAN,), pods, unsynced=unsynced, waiting=waiting, tried=tried)
+    return plan_loads(
+        plans or (PLAN,), pods, unsynced=unsynced, waiting=waiting, tried=tried, busy=busy
+    )
 
 
 def told(found: LoadStep) -> list[tuple[str, str, bool]]:
@@ -41,6 +44,27 @@ def test_the_first_pod_is_one_that_takes_traffic() -> None:
     not_ready = pod("a", ready=False)
 
     assert told(loads({not_ready: {}, B: {}, C: {}})) == [("b", "resnet", True)]
+
+
+def test_the_first_pod_is_not_one_that_fails_to_serve_other_models() -> None:
+    bert = plan(model("bert"))
+    serving = {"bert": served(bert.link)}
+    refused = loads({A: {}}, bert).loads[0].attempt
+
+    found = loads({A: {}, B: serving, C: serving}, PLAN, bert, tried=(refused,))
+    assert told(found) == [("b", "resnet", True)]
+    unready = pod("b", ready=False)
+    found = loads({A: {}, unready: serving}, PLAN, bert, tried=(refused,))
+    assert told(found) == [("a", "resnet", True)]
+
+
+def test_the_first_pod_keeps_the_say_though_another_one_lacks_less_by_now() -> None:
+    first = loads({A: {}, B: {}}).loads[0]
+    bert = plan(model("bert"))
+    pods = {A: {}, B: {"bert": served(bert.link)}}
+
+    assert told(loads(pods, PLAN, bert, busy=(first.slot,))) == [("a", "bert", False)]
+    assert told(loads(pods, PLAN, bert, tried=(first.attempt,))) == [("a", "bert", False)]
 
 
 def test_the_others_follow_when_one_pod_has_proved_it() -> None:

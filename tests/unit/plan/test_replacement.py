@@ -1,6 +1,7 @@
 """When `rollout: Auto` ends an old pod to make room for a new one."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,59 @@ def test_a_spare_pod_is_given_a_moment() -> None:
 def test_a_pod_that_leaves_makes_room_already() -> None:
     assert not decide(old("a", terminating=True), old("b"), new())
     assert decide(old("a", finished=True), old("b"), new())
+
+
+def test_a_pod_that_leaves_for_ever_makes_no_room() -> None:
+    leaving = old("a", terminating=True, ends_at=later(30))
+
+    assert not decide(leaving, old("b"), new(), at=89)
+    assert decide(leaving, old("b"), new(), at=90)
+
+
+def over_quota(requested: str, used: str, limited: str, **fields: Any) -> Workload:
+    said = f"exceeded quota: team-a, requested: {requested}, used: {used}, limited: {limited}"
+    refused = f'FailedCreate: pods "vision-x" is forbidden: {said}'
+    return replace(SURGING, refused=refused, updated=0, **fields)
+
+
+NO_QUOTA = over_quota(f"requests.{GPU}=1", f"requests.{GPU}=2", f"requests.{GPU}=2")
+
+
+def test_a_quota_that_refuses_the_spare_pod_is_no_room_either() -> None:
+    assert decide(old("a"), old("b"), workload=NO_QUOTA)
+    assert not decide(old("a"), old("b"), workload=NO_QUOTA, rollout="Availability")
+    assert not decide(old("a", terminating=True), old("b"), workload=NO_QUOTA)
+    assert not decide(replace(old(), revision="new"), workload=NO_QUOTA), "no rollout"
+    assert not decide(old("a"), old("b"), workload=replace(NO_QUOTA, refused="no: policy"))
+
+
+def test_a_quota_that_refuses_another_pod_than_the_spare_one_is_no_reason() -> None:
+    starting = pod("new", revision="new", ready=False)
+    assert not decide(old("a"), starting, workload=NO_QUOTA)
+    assert decide(old("a"), replace(starting, ready=True), workload=NO_QUOTA)
+
+
+@pytest.mark.parametrize(
+    ("requested", "used", "limited", "wanted"),
+    [
+        ("pods=1", "pods=2", "pods=2", True),
+        ("pods=1", "pods=3", "pods=2", False),
+        ("requests.memory=3Gi", "requests.memory=4Gi", "requests.memory=5Gi", True),
+        ("requests.memory=4Gi", "requests.memory=4Gi", "requests.memory=5Gi", False),
+        ("memory=2Gi,pods=1", "memory=4Gi,pods=2", "memory=4Gi,pods=2", True),
+        ("limits.memory=2Gi", "limits.memory=4Gi", "limits.memory=4Gi", True),
+        ("limits.memory=2Gi,limits.cpu=1", "limits.memory=4Gi", "limits.memory=4Gi", False),
+        ("limits.cpu=1", "limits.cpu=2", "limits.cpu=2", False),
+        ("memory=many", "memory=4Gi", "memory=4Gi", False),
+        ("memory=1Gi", "memory=4Gi", "memory=?", False),
+        ("nothing", "at", "all", False),
+    ],
+)
+def test_nothing_is_given_up_where_a_quota_would_not_allow_a_new_pod_then_either(
+    requested: str, used: str, limited: str, wanted: bool
+) -> None:
+    pods = [old(name, memory_limit="2Gi") for name in "ab"]
+    assert decide(*pods, workload=over_quota(requested, used, limited)) is wanted
 
 
 def test_a_pod_that_leaves_makes_no_room_of_a_kind_that_it_has_not() -> None:
@@ -99,7 +153,11 @@ def test_while_room_is_made_a_pod_that_waits_for_it_is_no_news_but_not_for_ever(
     vision = server(drainSeconds=10)
 
     def told(at: float) -> list[str]:
-        return [each.unschedulable for each in await_room([old(), new()], vision, now=later(at))]
+        pods, workload = await_room([old(), new()], refused, vision, now=later(at))
+        return [*(each.unschedulable for each in pods), workload.refused]
 
-    assert told(69) == ["", ""]
-    assert told(70) == ["", NO_GPU]
+    refused = replace(NO_QUOTA, refused_since=NOW)
+    assert told(69) == ["", "", ""]
+    assert told(70) == ["", NO_GPU, refused.refused]
+    refused = replace(refused, refused="denied by a policy")
+    assert told(69) == ["", "", refused.refused]

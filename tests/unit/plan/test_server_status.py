@@ -286,7 +286,7 @@ def test_a_rollout_in_place_is_told_and_is_no_news() -> None:
     status = assess(OLD, UNPLACED, load=workload(1), before=before, in_place=True)
 
     assert said(status)["Progressing"] == "True ReplacingInPlace"
-    assert "since no node has room for a spare one" in message(status, "Progressing")
+    assert "since there is no room for a spare one" in message(status, "Progressing")
     assert find_events(before, status) == ()
     done = assess(pod("a"), before=status, in_place=True)
     assert (said(done)["Ready"], message(done)) == ("True AllPodsReady", "1 of 1 pods ready")

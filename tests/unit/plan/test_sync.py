@@ -114,6 +114,21 @@ def test_a_job_that_is_superseded_while_it_runs_is_stopped_first() -> None:
     assert (found.state, found.start, found.stop) == (SyncState.WAITING, None, ())
 
 
+def test_a_pod_that_does_not_end_is_told_with_its_node_and_still_waited_for() -> None:
+    lost = pod(running=True, terminating=True, node="n1", ends_at=NOW, started_at=NOW.isoformat())
+
+    for manifest, state in (("aa", SyncState.RUNNING), ("old", SyncState.WAITING)):
+        early, late = (plan(job(1, manifest), pods=(lost,), now=later(at)) for at in (59, 60))
+        assert "pod-1" not in early.message
+        assert early == replace(late, message=early.message)
+        assert (late.state, late.start) == (state, None)
+        assert "pod pod-1 does not end" in late.message
+        assert "its node n1 does not answer" in late.message
+    unstarted = replace(lost, running=False, waiting="ContainerCreating")
+    assert "pod pod-1 does not end" in plan(job(), pods=(unstarted,), now=later(60)).message
+    assert "pod-1" not in plan(finished(), pods=(replace(lost, finished=True),)).message
+
+
 def test_a_job_whose_pod_is_over_does_not_write_any_more() -> None:
     found = plan(job(1, "old"), pods=(pod(1, finished=True),))
 

@@ -108,6 +108,10 @@ CASES: dict[str, tuple[SyncJob, Pod | None, float, Told]] = {
         JOB, job_pod(waiting="ContainerCreating"), 61,
         Told("SyncBlocked", "kubectl describe pod sync-1-x", failure=False),
     ),
+    "a node that is dead": (
+        JOB, job_pod(running=True, started_at=NOW.isoformat(), ends_at=NOW, node="n1"), 61,
+        Told("SyncBlocked", "the sync Job cannot end: pod sync-1-x does not end", failure=False),
+    ),
     "out of memory": (
         *ended(exit_code=137, exit_reason="OOMKilled", memory_limit="1Gi"), 0,
         Told("SyncFailed", "out of memory and was killed (exit code 137): its memory limit is 1Gi"),

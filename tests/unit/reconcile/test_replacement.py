@@ -61,6 +61,18 @@ async def test_where_there_is_none_an_old_pod_goes_first_and_then_all_is_as_befo
     assert "Unschedulable" not in vision.warnings("vision")
 
 
+async def test_where_a_quota_refuses_a_spare_pod_an_old_one_goes_first_too(
+    vision: World, operator: Operator
+) -> None:
+    vision.quota = 2
+    surges, told = await roll(vision, operator, logVerbosity=1)
+
+    assert surges == [1, 0, 1]
+    assert set(told) == {"True ReplacingInPlace", "False Complete"}
+    assert told[-1] == "False Complete"
+    assert vision.warnings("vision") == []
+
+
 @pytest.mark.parametrize("rollout", ["ResourceAware", "Availability", "Auto"])
 async def test_new_pods_that_cannot_load_what_served_replace_no_more_than_one(
     world: World, operator: Operator, rollout: str

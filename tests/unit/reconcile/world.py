@@ -63,6 +63,10 @@ class World:
         self.load = FakeLoad(self.triton, lambda: self.now.timestamp())  # noqa: PLW0108 - now is replaced
         self.places: int | None = None
         """Pods of a server that find a node; None for all."""
+        self.quota: int | None = None
+        """Pods of a server that a quota allows; None for all."""
+        self._refused: dict[str, str] = {}
+        """Since when it allows no more pods of a Deployment."""
         self.writes: list[tuple[str, str, str]] = []
         """Verb, kind and name of every request that changes the cluster."""
         self.events: list[tuple[str, Event]] = []
@@ -528,7 +532,12 @@ class World:
         pods.sort(key=lambda p: -int(_annotation(p, names.ANNOTATION_DELETION_COST) or 0))
         for surplus in pods[wanted:]:
             self.remove("Pod", surplus["metadata"]["name"])
-        for _ in range(wanted - len(pods)):
+        allowed = wanted if self.quota is None else min(wanted, self.quota)
+        if len(pods) >= allowed < wanted:
+            self._refused.setdefault(name, self.now.isoformat())
+        else:
+            self._refused.pop(name, None)
+        for _ in range(allowed - len(pods)):
             self._uids += 1
             self._add(
                 {
@@ -645,7 +654,20 @@ class World:
             "replicas": len(pods),
             "updatedReplicas": len(updated),
             "readyReplicas": sum(bool(p["status"].get("ready")) for p in pods),
+            "conditions": self._refusals(deployment["metadata"]["name"], len(pods)),
         }
+
+    def _refusals(self, deployment: str, pods: int) -> list[Body]:
+        since, limit = self._refused.get(deployment), self.quota
+        said = f"exceeded quota: all, requested: pods=1, used: pods={pods}, limited: pods={limit}"
+        refusal = {
+            "type": "ReplicaFailure",
+            "status": "True",
+            "reason": "FailedCreate",
+            "message": f'pods "{deployment}-x" is forbidden: {said}',
+            "lastTransitionTime": since,
+        }
+        return [refusal] if since is not None else []
 
     def _pods_of(self, server: str) -> list[Body]:
         return [
