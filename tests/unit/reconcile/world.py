@@ -559,6 +559,16 @@ class World:
         since = _parsed(Pod.parse, pod).ready_since
         return since is not None and (self.now - since).total_seconds() >= seconds
 
+    def has_pods_on_probation(self) -> bool:
+        """Whether an old pod may go only because a ready one stays so."""
+        return any(
+            bool(pod["status"].get("ready"))
+            and not self._is_available(pod, body["spec"]["minReadySeconds"])
+            for (kind, _, name), body in self.objects.items()
+            if kind == "Deployment"
+            for pod in self._pods_of(name)
+        )
+
     def _wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
@@ -805,7 +815,8 @@ class Operator:
             before = len(self.world.writes), self._moving()
             await self.run_once()
             self.world.step()
-            quiet = quiet + 1 if (len(self.world.writes), self._moving()) == before else 0
+            same = (len(self.world.writes), self._moving()) == before
+            quiet = quiet + 1 if same and not self.world.has_pods_on_probation() else 0
             if quiet == 4:
                 return
         raise AssertionError(f"never settles; last writes: {self.world.writes[-12:]}")
