@@ -8,11 +8,11 @@ from triton_operator.api.conditions import ConditionType, find_condition
 from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
 from triton_operator.plan.acceptance import Rejected
+from triton_operator.plan.assessment import SILENT_SECONDS, Assessment
 from triton_operator.plan.findings import Finding, date_findings
 from triton_operator.plan.loads import serves
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.stalled import is_lasting
-from triton_operator.plan.sync import SyncPlan
 from triton_operator.plan.sync_status import (
     SYNC_BLOCKED,
     assess_sync,
@@ -25,62 +25,8 @@ SERVER_INVALID = "ServerInvalid"
 """Reason of a model whose server cannot be made as its spec wants it."""
 
 PODS_UNREACHABLE = "PodsUnreachable"
-_SILENT_SECONDS = 10.0
-"""How long a ready pod may leave the operator without an answer before that is told."""
 
 _HTTP_PORT, _GRPC_PORT = 8000, 8001
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A pod that would not serve a generation."""
-
-    reason: str
-    message: str
-    """Triton's own error, where it said one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What was seen of a server in one pass, as far as its models are concerned."""
-
-    server: str
-    namespace: str
-    revision: str
-    """The revision of up-to-date pods."""
-    pods: Mapping[Pod, Served | None]
-    """All pods of the server; None for one that did not answer."""
-    sync: SyncPlan
-    refusals: Mapping[str, Refusal]
-    """By object, for the generation that is wanted."""
-    blocked: str = ""
-    """Why no pod is ready, in the words of the scheduler or the kubelet."""
-    given_up: bool = False
-    """Whether Kubernetes waits no more for pods of the server to become ready."""
-
-    @property
-    def older(self) -> int:
-        """The number of ready pods that are to be replaced."""
-        return sum(
-            pod.ready and not pod.terminating and pod.revision != self.revision for pod in self.pods
-        )
-
-    def silent(self, now: datetime) -> int:
-        """Return how many up-to-date pods have been ready for a while and do not answer."""
-        return sum(
-            served is None
-            and pod.ready_since is not None
-            and (now - pod.ready_since).total_seconds() >= _SILENT_SECONDS
-            for pod, served in self.current().items()
-        )
-
-    def current(self) -> dict[Pod, Served | None]:
-        """Return the ready pods of the current revision."""
-        return {
-            pod: served
-            for pod, served in self.pods.items()
-            if pod.ready and not pod.terminating and pod.revision == self.revision
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +206,7 @@ def _silent(before: TritonModelStatus, seen: Assessment, now: datetime) -> int:
     if loaded is None or loaded.status == "True":
         return 0
     since = loaded.last_transition_time
-    return seen.silent(now) if (now - since).total_seconds() >= _SILENT_SECONDS else 0
+    return seen.silent(now) if (now - since).total_seconds() >= SILENT_SECONDS else 0
 
 
 def _failure(plan: ModelPlan, seen: Assessment, now: datetime) -> LastFailure | None:

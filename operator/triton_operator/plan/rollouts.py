@@ -7,8 +7,8 @@ ends by itself when one model of it does not load: it is never ready with less.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from triton_operator.observed import Pod, Workload
+from triton_operator.plan.assessment import Refusal
 from triton_operator.plan.failure_log import find_start_error, find_unfinished
-from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import LOAD_FAILED, SERVER_DIED, ModelPlan
 from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.repository.manifest import LINKS, Manifest, revision_digest

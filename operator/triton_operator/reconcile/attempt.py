@@ -8,6 +8,7 @@ from datetime import datetime
 from triton_operator.errors import OperatorError, ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE
+from triton_operator.plan.assessment import Refusal
 from triton_operator.plan.failure_log import (
     find_config_error,
     find_load_error,
@@ -15,7 +16,6 @@ from triton_operator.plan.failure_log import (
     shorten,
 )
 from triton_operator.plan.loads import Load, Unload, serves
-from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import (
     LOAD_FAILED,
     LOAD_TIMED_OUT,

@@ -14,9 +14,9 @@ from functools import partial
 
 from triton_operator.observed import Pod, Served
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE
+from triton_operator.plan.assessment import Refusal
 from triton_operator.plan.events import Event
 from triton_operator.plan.loads import Attempt, Load, LoadStep, Slot, Unload, plan_loads, serves
-from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import LOAD_FAILED, LOAD_TIMED_OUT, SERVER_DIED
 from triton_operator.plan.stuck import find_stuck, may_replace
 from triton_operator.ports import Clock, Cluster, Key, ModelServers, Telemetry

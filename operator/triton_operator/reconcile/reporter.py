@@ -10,13 +10,9 @@ from triton_operator.desired.deployment import template_revision
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ModelRecord, ServerRecord, ServerWorld, Workload
+from triton_operator.plan.assessment import Assessment
 from triton_operator.plan.events import Event, find_events, is_passing
-from triton_operator.plan.model_status import (
-    SERVER_INVALID,
-    Assessment,
-    assess_model,
-    report_unserved,
-)
+from triton_operator.plan.model_status import SERVER_INVALID, assess_model, report_unserved
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.pods import explain_stuck, note_rejection
 from triton_operator.plan.progress import assess_progress, leave_time

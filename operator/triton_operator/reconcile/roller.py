@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from triton_operator.plan.model_status import Refusal
+from triton_operator.plan.assessment import Refusal
 from triton_operator.plan.rollouts import blame, find_fallen
 from triton_operator.plan.sync import SyncState
 from triton_operator.ports import Cluster, Key

@@ -8,8 +8,8 @@ from triton_operator.desired import Children
 from triton_operator.desired.control_key import KeyPlan
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
+from triton_operator.plan.assessment import Refusal
 from triton_operator.plan.claim import ClaimReport
-from triton_operator.plan.model_status import Refusal
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.replicas import Scaling
 from triton_operator.plan.sync import SyncPlan

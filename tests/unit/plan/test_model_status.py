@@ -9,8 +9,9 @@ import pytest
 from tests.unit.plan.values import NOW, hash_of, later, model, plan, pod, served
 from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served
+from triton_operator.plan.assessment import Assessment, Refusal
 from triton_operator.plan.events import find_events
-from triton_operator.plan.model_status import Assessment, Refusal, assess_model, report_unserved
+from triton_operator.plan.model_status import assess_model, report_unserved
 from triton_operator.plan.models import LOAD_FAILED, Hold
 from triton_operator.plan.sync import SyncPlan, SyncState
 from triton_operator.repository.outcome import Failure

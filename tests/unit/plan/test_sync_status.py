@@ -7,8 +7,9 @@ import pytest
 from tests.unit.plan.values import NOW, hash_of, later, model, plan, pod, served
 from triton_operator.api.model import Artifact, SyncProgress, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, SyncJob
+from triton_operator.plan.assessment import Assessment
 from triton_operator.plan.events import find_events
-from triton_operator.plan.model_status import Assessment, assess_model
+from triton_operator.plan.model_status import assess_model
 from triton_operator.plan.sync import SyncPlan, SyncState, plan_sync
 from triton_operator.plan.sync_log import Copied, read_sync_log
 from triton_operator.plan.sync_status import format_progress
