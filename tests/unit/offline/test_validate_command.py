@@ -66,16 +66,16 @@ def test_every_sample_is_fine(validate: Validate, capsys: Any, sample: Path) -> 
 
 
 def test_all_samples_together_take_less_than_a_second() -> None:
-    spent = []
-    for _ in range(3):
+    spent = [1.0]
+    # The best of some: what else runs on the machine can only add to the processor's time.
+    while min(spent) >= 1 and len(spent) <= 10:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = call("--strict", "--each-folder", str(ROOT / "model_repository"))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert (done.returncode, done.stdout) == (0, "")
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
-    # The best of three: what else runs on the machine can only add to the processor's time.
-    assert min(spent) < 1
+    assert min(spent) < 1, spent
 
 
 def test_a_mistake_is_one_line_and_exit_code_1() -> None:
