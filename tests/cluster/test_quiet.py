@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.support.audit import AuditLog, Entry
 from tests.cluster.support.manifests import adds, chain, model, server, version
 from tests.cluster.support.waiting import holds_for, wait_for
-from tests.cluster.support.world import World
+from tests.cluster.support.world import World, names
 
 pytestmark = [
     pytest.mark.cluster,
@@ -85,12 +85,19 @@ def test_a_settled_cluster_costs_no_write(world: World) -> None:
     world.wait_ready("both", "single")
     world.wait_condition("TritonServer", "many", "Ready", "True")
     wait_for("writes end", lambda: quiet_since(AuditLog(), world, seconds=3), 30)
+    wait_for("no namespace of other tests is on its way out", lambda: not going(world), 120)
     log = AuditLog()
 
     def nothing_written() -> bool:
         return not log.writes()
 
     holds_for("the operator has written nothing", nothing_written, SETTLED_SECONDS)
+
+
+def going(world: World) -> list[str]:
+    """Return the namespaces that are being deleted, where the operator is refused what it tries."""
+    found = world.kube.all("Namespace")
+    return names(each for each in found if "deletionTimestamp" in each["metadata"])
 
 
 def quiet_since(log: AuditLog, world: World, *, seconds: float) -> bool:
