@@ -32,6 +32,8 @@ class Workload:
     refused_since: datetime | None = None
     revision: str = ""
     """The revision of the template that new pods are made from."""
+    paused: bool = False
+    """Its controller replaces no pods."""
     in_place: bool = False
     """An old pod goes before a new one is made."""
     repository: str = LINKS
@@ -66,6 +68,7 @@ class Workload:
             updated=status.get("updatedReplicas", 0),
             ready=status.get("readyReplicas", 0),
             revision=annotations.get(names.ANNOTATION_REVISION, ""),
+            paused=bool(spec.get("paused")),
             in_place=strategy.get("maxSurge") == 0,
             repository=repository,
             repositories=frozenset({repository, *_listed(written, names.ANNOTATION_REPOSITORIES)}),

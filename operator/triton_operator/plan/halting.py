@@ -11,11 +11,18 @@ from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.models import ModelPlan
 
 
-def find_loss(plans: Iterable[ModelPlan], pods: Mapping[Pod, Served | None], revision: str) -> str:
+def find_loss(
+    plans: Iterable[ModelPlan],
+    pods: Mapping[Pod, Served | None],
+    revision: str,
+    *,
+    paused: bool = False,
+) -> str:
     """Return what a new pod cannot load that an older one serves; empty if there is nothing.
 
     ``revision`` is that of up-to-date pods; ``pods`` are the server's with what they serve, None
-    for one that does not answer.
+    for one that does not answer. A rollout that is ``paused`` goes on only when a new pod serves
+    the model, not while it is tried again, or a change of it has yet to be proven.
     """
     answering = [
         (pod, served)
@@ -23,16 +30,17 @@ def find_loss(plans: Iterable[ModelPlan], pods: Mapping[Pod, Served | None], rev
         if pod.ready and not pod.terminating and served is not None
     ]
     for plan in plans:
-        if plan.link is None or plan.link != plan.good:
+        if plan.link is None or (plan.link != plan.good and not paused):
             continue  # It is to go, or on trial: nobody has to serve it.
         models = [(pod, served.get(plan.folder, ServedModel())) for pod, served in answering]
         served_before = any(pod.revision != revision and m.ready_versions for pod, m in models)
         for pod, model in models:
-            fails = bool(model.reason) and not model.ready_versions
+            fails = (paused or bool(model.reason)) and not model.ready_versions
             if served_before and fails and pod.revision == revision:
+                said = f": {model.reason}" if model.reason else ""
                 return (
                     f"pod {pod.name} of the new revision cannot load model {plan.folder!r}, which"
-                    f" older pods serve: {model.reason}; the rollout is paused: put back what was"
-                    " changed, or change the model"
+                    f" older pods serve{said}; the rollout is paused: put back what was changed,"
+                    " or change the model"
                 )
     return ""

@@ -101,6 +101,7 @@ def plan_loads(
     waiting: Collection[str] = (),
     tried: Collection[Attempt],
     busy: Collection[Slot] = (),
+    stuck: Collection[Slot] = (),
     refused: Collection[str] = (),
     one_by_one: bool = False,
 ) -> LoadStep:
@@ -109,9 +110,9 @@ def plan_loads(
     ``pods`` are those that answered. ``unsynced`` are the objects whose link is not what it should
     be, ``waiting`` the models whose link is still to be moved or removed, ``refused`` the objects
     whose linked generation is about to be taken back. ``tried`` are the attempts that failed and
-    are not to be repeated now, ``busy`` the slots where an action goes on. With ``one_by_one`` at
-    most one unproven generation is tried at a time, so that there is no doubt which one a server
-    died of.
+    are not to be repeated now, ``busy`` the slots where an action goes on, ``stuck`` those of them
+    where none ever ends. With ``one_by_one`` at most one unproven generation is tried at a time, so
+    that there is no doubt which one a server died of.
     """
     links = linked(plans)
     unloads = tuple(
@@ -124,7 +125,7 @@ def plan_loads(
     configs = {name: plan.config for name, plan in links.items() if plan.config is not None}
     missing = {name for name, plan in links.items() if plan.object in unsynced or name in waiting}
     unknown = tuple(name for name in links if name not in configs)
-    wanting = _find_wanting(links, pods, tried, busy)
+    wanting = _find_wanting(links, pods, tried, busy, stuck)
     due = {
         name: wanting[name]
         for level in (unknown, *load_order(configs))
@@ -207,6 +208,7 @@ def _find_wanting(
     pods: Mapping[Pod, Served],
     tried: Collection[Attempt],
     busy: Collection[Slot],
+    stuck: Collection[Slot],
 ) -> dict[str, tuple[Load, ...]]:
     """Return by model the loads that can begin; of what no pod serves yet, that on one pod."""
     behind = {
@@ -224,12 +226,15 @@ def _find_wanting(
                 for pod in behind[name]
             ),
             # One that tries it, or has refused it, has the say, whichever pod lacks more by now.
-            # Prefer a pod that takes traffic: what it proves is what clients get.
+            # Prefer a pod that takes traffic: what it proves is what clients get; and the newest,
+            # since after a change of the image what is written now is for the new one.
             key=lambda load: (
+                load.slot in stuck,
                 load.slot not in busy,
                 not load.pod.ready,
                 load.attempt not in tried,
                 lacking[load.pod.uid],
+                -load.pod.created_at.timestamp() if load.pod.created_at is not None else 0.0,
                 load.pod.name,
             ),
         )

@@ -66,7 +66,9 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     failure = _failure(plan, seen, now)
     accepted = _accepted(plan, kept)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
-    count = _Count(len(serving), _silent(before, seen, now), kept, len(current))
+    # A pod that loads may be too busy to answer.
+    silent = _silent(before, seen, now) if plan.loading is None else 0
+    count = _Count(len(serving), silent, kept, len(current))
     loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=up_to_date)
     findings: tuple[Finding, ...] = (accepted, synced, loaded)
     missing = next((f for f in findings if not f.holds), None)

@@ -70,9 +70,13 @@ def note_rejection(
 
     Kubernetes makes the next pod at once, which says nothing before its node lets it go, too.
     """
-    admitted = sum(
-        pod.revision == revision and (pod.ready or pod.running or bool(pod.waiting)) for pod in pods
-    )
+    admitted = [
+        pod.created_at
+        for pod in pods
+        if pod.revision == revision
+        and pod.created_at is not None
+        and (pod.ready or pod.running or bool(pod.waiting))
+    ]
     rejected = [
         (pod.created_at, pod.exit_reason)
         for pod in ended
@@ -80,8 +84,10 @@ def note_rejection(
         and pod.exit_reason
         and pod.created_at is not None
         and (now - pod.created_at).total_seconds() < _REJECTED_SECONDS
+        # Since then nodes have let another one stay.
+        and not any(pod.created_at <= at for at in admitted)
     ]
-    if workload.refused or not rejected or admitted >= workload.desired:
+    if workload.refused or not rejected or len(admitted) >= workload.desired:
         return workload
     # Without the pod's name: with one such pod a second that would be news in every pass.
     return replace(workload, refused=max(rejected)[1])

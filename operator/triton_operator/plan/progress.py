@@ -56,7 +56,9 @@ def leave_time(
     Kubernetes counts from the change of the Deployment on, also while the first files are copied.
     """
     pods = tuple(pods)
-    if not pods or any(pod.ready for pod in pods) or explain_waiting(pods, now=now):
+    # One that waits for files runs; one that does not run waits for something else.
+    waits = any(pod.running for pod in pods) and not any(pod.ready for pod in pods)
+    if not waits or explain_waiting(pods, now=now):
         return workload
     written = sync.ended.at if sync.ended is not None and sync.state is SyncState.DONE else now
     late = (now - written).total_seconds() >= seconds

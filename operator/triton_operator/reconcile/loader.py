@@ -132,6 +132,7 @@ class Loader:
             waiting=this.sync.unsettled or (),
             tried=self._tried,
             busy=memory.busy(),
+            stuck=memory.stuck(),
             refused=[
                 name for name, refusal in this.refusals.items() if refusal.reason == BREAKS_ENSEMBLE
             ],

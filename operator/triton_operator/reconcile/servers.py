@@ -177,7 +177,9 @@ class ServerReconciler:
             in_place=in_place,
             access=self._settings.server_access,
         )
-        loss = find_loss(content.plans, served, template_revision(children.deployment))
+        revision = template_revision(children.deployment)
+        paused_before = workload.paused and workload.revision == revision
+        loss = find_loss(content.plans, served, revision, paused=paused_before)
         if loss:
             children = replace(children, deployment=paused(children.deployment))
         refusals = await self._apply(world, server, children, content)

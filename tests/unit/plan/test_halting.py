@@ -15,10 +15,10 @@ REFUSES = {"resnet": ServedModel((ServedVersion("1", "UNAVAILABLE", "another Ten
 LOADS = {"resnet": ServedModel((ServedVersion("1", "LOADING"),))}
 
 
-def loss(*pods: tuple[Pod, Served | None], good: str = GOOD) -> str:
+def loss(*pods: tuple[Pod, Served | None], good: str = GOOD, paused: bool = False) -> str:
     status = TritonModelStatus(server="vision", model_name="resnet", config_hash=good)
     plans = plan_models(judge_models(server(), [model(status=status)]), "vision")
-    return find_loss(plans, dict(pods), "new")
+    return find_loss(plans, dict(pods), "new", paused=paused)
 
 
 def test_a_new_pod_that_cannot_load_what_an_older_one_serves_stops_it() -> None:
@@ -54,3 +54,13 @@ def test_a_generation_that_is_on_trial_says_nothing_of_the_pods() -> None:
     old, new = (pod("a", revision="old"), SERVES), (pod("b", revision="new"), REFUSES)
 
     assert not loss(old, new, good="another")
+
+
+@pytest.mark.parametrize("newer", [REFUSES, LOADS, {}], ids=["refused", "loading", "not told"])
+@pytest.mark.parametrize("good", [GOOD, "another"], ids=["as it was", "changed"])
+def test_what_is_paused_stays_so_until_a_new_pod_serves_it(newer: Served, good: str) -> None:
+    old, new = (pod("a", revision="old"), SERVES), pod("b", revision="new")
+
+    assert loss(old, (new, newer), good=good, paused=True)
+    assert not loss(old, (new, SERVES), good=good, paused=True)
+    assert not loss((new, newer), good=good, paused=True), "nobody else serves it"

@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plan.values import ensemble, hash_of, model, plain, plan, pod, served, server, step
+from tests.unit.plan.values import (
+    NOW,
+    ensemble,
+    hash_of,
+    later,
+    model,
+    plain,
+    plan,
+    pod,
+    served,
+    server,
+    step,
+)
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.acceptance import judge_models
@@ -26,9 +38,16 @@ def loads(
     waiting: tuple[str, ...] = (),
     tried: tuple[Attempt, ...] = (),
     busy: tuple[Slot, ...] = (),
+    stuck: tuple[Slot, ...] = (),
 ) -> LoadStep:
     return plan_loads(
-        plans or (PLAN,), pods, unsynced=unsynced, waiting=waiting, tried=tried, busy=busy
+        plans or (PLAN,),
+        pods,
+        unsynced=unsynced,
+        waiting=waiting,
+        tried=tried,
+        busy=busy,
+        stuck=stuck,
     )
 
 
@@ -65,6 +84,18 @@ def test_the_first_pod_keeps_the_say_though_another_one_lacks_less_by_now() -> N
 
     assert told(loads(pods, PLAN, bert, busy=(first.slot,))) == [("a", "bert", False)]
     assert told(loads(pods, PLAN, bert, tried=(first.attempt,))) == [("a", "bert", False)]
+
+
+def test_the_first_pod_is_none_where_loads_of_the_model_never_end() -> None:
+    slot = loads({A: {}, B: {}}).loads[0].slot
+
+    assert told(loads({A: {}, B: {}}, busy=(slot,), stuck=(slot,))) == [("b", "resnet", True)]
+
+
+def test_the_first_pod_is_the_newest_of_those_that_are_alike() -> None:
+    old, new = pod("a", created_at=NOW), pod("b", created_at=later(60))
+
+    assert told(loads({old: {}, new: {}})) == [("b", "resnet", True)]
 
 
 def test_the_others_follow_when_one_pod_has_proved_it() -> None:

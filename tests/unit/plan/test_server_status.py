@@ -119,8 +119,12 @@ def rejected(name: str, made: float, **fields: Any) -> Pod:
         # The next one, of which its node has said nothing yet.
         ((pod("c", ready=False, running=False),), (rejected("b", -3),), "Unexpected"),
         # Its node took it, or it serves.
-        ((pod("c", ready=False, waiting="ContainerCreating"),), (rejected("b", -3),), ""),
-        ((pod("c"),), (rejected("b", -3),), ""),
+        (
+            (pod("c", ready=False, waiting="ContainerCreating", created_at=NOW),),
+            (rejected("b", -3),),
+            "",
+        ),
+        ((pod("c", created_at=NOW),), (rejected("b", -3),), ""),
         ((), (rejected("a", -61),), ""),
         ((), (rejected("a", -3, revision="older"),), ""),
         ((), (rejected("a", -3, exit_reason=""),), ""),

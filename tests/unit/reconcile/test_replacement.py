@@ -101,6 +101,36 @@ async def test_new_pods_that_cannot_load_what_served_replace_no_more_than_one(
     assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
 
 
+async def test_a_paused_rollout_goes_on_only_when_a_new_pod_serves_the_model(
+    world: World, operator: Operator
+) -> None:
+    def serving() -> int:
+        return sum("resnet" in loaded for loaded in world.serving("vision"))
+
+    world.server("vision", replicas=2, rollout="Availability")
+    world.model("resnet", **SHARED)
+    world.model("other", **SHARED)
+    await operator.settle()
+    world.triton.short.add("resnet")
+    world.server("vision", replicas=2, rollout="Availability", logVerbosity=1)
+    # The new pod tries the model again every five minutes.
+    await operator.run(seconds=700)
+    assert serving() == 2
+    assert world.warnings("vision") == ["RolloutFailed"]
+
+    world.model("resnet", "pass  # no better", **SHARED)
+    await operator.run(seconds=100)
+    assert serving() == 2
+    assert world.condition("vision", of=names.KIND_SERVER) == "False RolloutFailed"
+
+    world.triton.short.clear()
+    world.model("resnet", "pass  # better", **SHARED)
+    await operator.run(seconds=100)
+    assert_all_serve(world, "vision", "resnet", "other")
+    assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
+    assert world.warnings("vision") == ["RolloutFailed"]
+
+
 async def test_it_outlives_the_operator(vision: World, operator: Operator) -> None:
     vision.places = 2
     vision.server("vision", replicas=2, rollout="Auto", logVerbosity=1)
