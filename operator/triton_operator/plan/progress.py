@@ -56,9 +56,9 @@ def leave_time(
     Kubernetes counts from the change of the Deployment on, also while the first files are copied.
     """
     pods = tuple(pods)
-    # One that waits for files runs; one that does not run waits for something else.
-    waits = any(pod.running for pod in pods) and not any(pod.ready for pod in pods)
-    if not waits or explain_waiting(pods, now=now):
+    # Else they wait for something that is not the files.
+    others = explain_waiting(pods, now=now) or explain_creating(pods, now=now)
+    if not pods or any(pod.ready for pod in pods) or others:
         return workload
     written = sync.ended.at if sync.ended is not None and sync.state is SyncState.DONE else now
     late = (now - written).total_seconds() >= seconds

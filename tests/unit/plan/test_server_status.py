@@ -94,6 +94,7 @@ COPYING = SyncPlan(SyncState.RUNNING)
         ((pod("a"), STARTING), COPYING, True),
         # That would not end with the copy.
         ((pod(ready=False, waiting="ErrImagePull: no such image"),), COPYING, True),
+        ((pod(ready=False, waiting="ContainerCreating", created_at=later(-60)),), COPYING, True),
         ((), COPYING, True),
     ],
 )
