@@ -139,6 +139,8 @@ def test_a_change_of_the_mode_loses_no_request(world: World, mode: str) -> None:
     world.apply(model("changing", version(1, adds(1)), on=SERVER))
     world.wait_ready("changing")
     world.wait_pods(SERVER, 2)
+    # For a moment a Service still leads to those that leave, which serve what was before.
+    wait_for("the others are gone", lambda: len(leaving_too(world)) == 2, 90)
     old = revisions(world)
     with Load(world.service(SERVER), "changing") as load:
         world.patch("TritonServer", SERVER, {"modelUpdates": mode})
