@@ -85,7 +85,7 @@ class Meter:
         return {key: load for key, (_, load) in zip(keys, found, strict=True)}
 
     async def _measure(self, fleet: Fleet, key: Key) -> tuple[dict[str, PodSample], Load]:
-        pods = [pod for pod in fleet.pods[key] if pod.ready and not pod.terminating]
+        pods = [pod for pod in fleet.pods[key] if pod.takes_requests]
         scraper = TritonScraper(
             ProxiedPods(self._connection, key[0]),
             deadline_seconds=_DEADLINE_SECONDS,

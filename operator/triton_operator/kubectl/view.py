@@ -143,7 +143,7 @@ def _view_pod(pod: Pod, serves: Mapping[str, str] | None) -> PodView:
         name=pod.name,
         node=pod.node,
         state=_state(pod),
-        ready=pod.ready and not pod.terminating,
+        ready=pod.takes_requests,
         restarts=pod.restarts,
         created_at=pod.created_at,
         repository=pod.repository if pod.repository != LINKS else "",

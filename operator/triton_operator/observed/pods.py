@@ -134,6 +134,11 @@ class Pod:
         )
 
     @property
+    def takes_requests(self) -> bool:
+        """Whether Services lead to it, and not only for a moment more."""
+        return self.ready and not self.terminating
+
+    @property
     def is_crashing(self) -> bool:
         """Whether the server failed and has not come up since."""
         return bool(self.crash) and not self.ready and not self.terminating and not self.finished

@@ -41,9 +41,7 @@ class Assessment:
     @property
     def older(self) -> int:
         """The number of ready pods that are to be replaced."""
-        return sum(
-            pod.ready and not pod.terminating and pod.revision != self.revision for pod in self.pods
-        )
+        return sum(pod.takes_requests and pod.revision != self.revision for pod in self.pods)
 
     def silent(self, now: datetime) -> int:
         """Return how many up-to-date pods have been ready for a while and do not answer."""
@@ -59,5 +57,5 @@ class Assessment:
         return {
             pod: served
             for pod, served in self.pods.items()
-            if pod.ready and not pod.terminating and pod.revision == self.revision
+            if pod.takes_requests and pod.revision == self.revision
         }

@@ -24,19 +24,21 @@ def find_loss(
     for one that does not answer. A rollout that is ``paused`` goes on only when a new pod serves
     the model, not while it is tried again, or a change of it has yet to be proven.
     """
-    answering = [
-        (pod, served)
-        for pod, served in pods.items()
-        if pod.ready and not pod.terminating and served is not None
-    ]
+    older, newer = list[Served](), list[tuple[Pod, Served]]()
+    for pod, served in pods.items():
+        if pod.takes_requests and served is not None:
+            if pod.revision == revision:
+                newer.append((pod, served))
+            else:
+                older.append(served)
     for plan in plans:
         if plan.link is None or (plan.link != plan.good and not paused):
             continue  # It is to go, or on trial: nobody has to serve it.
-        models = [(pod, served.get(plan.folder, ServedModel())) for pod, served in answering]
-        served_before = any(pod.revision != revision and m.ready_versions for pod, m in models)
-        for pod, model in models:
-            fails = (paused or bool(model.reason)) and not model.ready_versions
-            if served_before and fails and pod.revision == revision:
+        if not any(_find(plan, served).ready_versions for served in older):
+            continue
+        for pod, served in newer:
+            model = _find(plan, served)
+            if not model.ready_versions and (model.reason or paused):
                 said = f": {model.reason}" if model.reason else ""
                 return (
                     f"pod {pod.name} of the new revision cannot load model {plan.folder!r}, which"
@@ -44,3 +46,7 @@ def find_loss(
                     " or change the model"
                 )
     return ""
+
+
+def _find(plan: ModelPlan, served: Served) -> ServedModel:
+    return served.get(plan.folder, ServedModel())

@@ -57,7 +57,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         and plan.good is not None
         and served.get(plan.folder, ServedModel()).config_hash == plan.good
         for pod, served in seen.pods.items()
-        if pod.ready and not pod.terminating
+        if pod.takes_requests
     )
     # What is about to be taken back is served nowhere, whatever a pod says.
     refused = plan.object in seen.refusals
@@ -66,9 +66,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     failure = _failure(plan, seen, now)
     accepted = _accepted(plan, kept)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
-    # A pod that loads may be too busy to answer.
-    silent = _silent(before, seen, now) if plan.loading is None else 0
-    count = _Count(len(serving), silent, kept, len(current))
+    count = _Count(len(serving), _silent(plan, seen, now), kept, len(current))
     loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=up_to_date)
     findings: tuple[Finding, ...] = (accepted, synced, loaded)
     missing = next((f for f in findings if not f.holds), None)
@@ -202,10 +200,11 @@ def _loading(pods: _Count) -> Finding:
     return Finding(ConditionType.LOADED, False, PODS_UNREACHABLE, message)
 
 
-def _silent(before: TritonModelStatus, seen: Assessment, now: datetime) -> int:
+def _silent(plan: ModelPlan, seen: Assessment, now: datetime) -> int:
     """Return how many pods do not answer; none as long as that may be for a moment only."""
-    loaded = find_condition(before.conditions, ConditionType.LOADED)
-    if loaded is None or loaded.status == "True":
+    loaded = find_condition(plan.record.status.conditions, ConditionType.LOADED)
+    # A pod that loads may be too busy to answer.
+    if plan.loading is not None or loaded is None or loaded.status == "True":
         return 0
     since = loaded.last_transition_time
     return seen.silent(now) if (now - since).total_seconds() >= SILENT_SECONDS else 0
@@ -250,8 +249,7 @@ def _transition(plan: ModelPlan, failure: LastFailure | None, *, up_to_date: boo
 def _lags(plan: ModelPlan, seen: Assessment) -> bool:
     """Return whether clients may still be answered by another generation than the link's."""
     return any(
-        pod.ready
-        and not pod.terminating
+        pod.takes_requests
         and served is not None
         and served.get(plan.folder, ServedModel()).config_hash not in (None, plan.link)
         for pod, served in seen.pods.items()

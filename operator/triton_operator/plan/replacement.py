@@ -40,10 +40,10 @@ def must_replace_in_place(
         return False
     if workload.in_place and not workload.complete:
         return True
-    staying = [pod for pod in pods if not pod.finished]
-    leaving = [pod for pod in staying if pod.terminating and not is_hanging(pod, now=now)]
-    older = [pod for pod in staying if pod.revision != workload.revision and not pod.terminating]
-    newer = [pod for pod in staying if pod.revision == workload.revision]
+    pods = tuple(pods)
+    leaving = [pod for pod in pods if pod.terminating and not is_hanging(pod, now=now)]
+    older = [pod for pod in pods if pod.revision != workload.revision and not pod.terminating]
+    newer = [pod for pod in pods if pod.revision == workload.revision]
     needs = [_lacking_on_nodes(pod) for pod in newer if is_unschedulable(pod, now=now)]
     if all(pod.ready for pod in newer):
         # Else the spare pod is there, and another one was refused.

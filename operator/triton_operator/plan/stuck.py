@@ -27,4 +27,4 @@ def find_stuck(
 def may_replace(pod: Pod, pods: Iterable[Pod]) -> bool:
     """Return whether a pod can go: others serve meanwhile, and none of them is coming or going."""
     others = [other for other in pods if other.uid != pod.uid]
-    return bool(others) and all(other.ready and not other.terminating for other in others)
+    return bool(others) and all(other.takes_requests for other in others)

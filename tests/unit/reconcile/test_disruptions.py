@@ -46,8 +46,10 @@ async def test_it_follows_the_number_that_somebody_else_sets(
 # ---- pods that were evicted, which Kubernetes keeps -------------------------------------------
 
 
-async def evict_one(world: World, operator: Operator) -> None:
+async def evict_one_of_two(world: World, operator: Operator, **spec: str) -> None:
     """Have one of two pods evicted, and another one take its place."""
+    world.server("vision", replicas=2, **spec)
+    await operator.settle()
     gone = world.server_pods("vision")[0]
     world.evict(gone.name)
     await operator.settle()
@@ -59,9 +61,7 @@ async def evict_one(world: World, operator: Operator) -> None:
 async def test_the_control_key_of_a_pod_that_is_over_is_not_needed(
     serving: World, operator: Operator
 ) -> None:
-    serving.server("vision", replicas=2)
-    await operator.settle()
-    await evict_one(serving, operator)
+    await evict_one_of_two(serving, operator)
 
     meta = serving.objects[(names.KIND_SERVER, NAMESPACE, "vision")]["metadata"]
     meta["annotations"] = {names.ANNOTATION_ROTATE_CONTROL_KEY: "monday"}
@@ -76,10 +76,8 @@ async def test_the_control_key_of_a_pod_that_is_over_is_not_needed(
 async def test_the_revision_of_a_pod_that_is_over_does_not_stay_on_the_claim(
     world: World, operator: Operator
 ) -> None:
-    world.server("vision", replicas=2, modelUpdates="Rollout")
     world.model("resnet", serverRef={"name": "vision"})
-    await operator.settle()
-    await evict_one(world, operator)
+    await evict_one_of_two(world, operator, modelUpdates="Rollout")
 
     world.model("resnet", "pass  # better", serverRef={"name": "vision"})
     await operator.settle(steps=80)
@@ -93,9 +91,7 @@ async def test_the_revision_of_a_pod_that_is_over_does_not_stay_on_the_claim(
 async def test_a_pod_in_which_no_load_ends_is_replaced_beside_one_that_is_over(
     serving: World, operator: Operator
 ) -> None:
-    serving.server("vision", replicas=2)
-    await operator.settle()
-    await evict_one(serving, operator)
+    await evict_one_of_two(serving, operator)
     before = set(serving.triton.processes)
 
     for code in ("wedge", "pass  # mended"):
