@@ -40,8 +40,8 @@ test: check cluster-up servers ## Run all checks and tests, unit to cluster
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests -m 'not cluster' --quiet --numprocesses=auto --dist=worksteal
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/cluster -m cluster --durations=15
 
-test-unit: venv servers ## Run the unit tests but the exhaustive ones (a minute and a half on two cores)
-	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/unit -m 'not exhaustive' --quiet --numprocesses=auto --dist=worksteal
+test-unit: venv servers ## Run the unit tests but the exhaustive ones (under a minute on two cores)
+	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/unit -m 'not exhaustive' --hypothesis-profile=quick --quiet --numprocesses=auto --dist=worksteal
 
 test-wire: venv servers ## Run the tests against local servers
 	@$(WITH_CLUSTER) && $(PYTHON) -m pytest tests/wire --quiet --numprocesses=auto --dist=worksteal

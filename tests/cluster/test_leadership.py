@@ -102,6 +102,7 @@ def leaving(kube: Kube) -> list[str]:
 def test_a_settled_world_is_not_touched_by_a_new_leader(
     world: World, operator: Installation, how: str, figure: Callable[[str], None]
 ) -> None:
+    world.wait_available(SERVER, ELASTIC)
     wait_quiet(world.kube, AuditLog())
     log, before, lease = AuditLog(), versions(world), operator.lease()
     leader = operator.leader()

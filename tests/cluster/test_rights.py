@@ -119,7 +119,8 @@ def live_through_everything(world: World) -> None:
 
     elastic = {"replicas": None, "autoscaling": BOUNDS}
     world.patch("TritonServer", "elastic", elastic)
-    world.annotate("TritonServer", "elastic", rotate_control_key="today")
+    # Not of the one that shrinks: of pods that are rolled, those that are not ready go first.
+    world.annotate("TritonServer", "pool", rotate_control_key="today")
     # Only the log tells which model it was that kept a pod of a revision from coming up.
     world.apply(
         server("fixed", modelUpdates="Rollout"), model("never", version(1, fails("no")), on="fixed")
@@ -142,7 +143,7 @@ def live_through_everything(world: World) -> None:
     world.delete("TritonServer", "guest")
     world.wait_gone("TritonServer", "guest", seconds=60)
     world.wait_pods("elastic", 1, seconds=90)
-    world.wait_gone("Secret", "elastic-control-key", seconds=60)
+    world.wait_gone("Secret", "pool-control-key", seconds=60)
     wait_for(
         "the log tells why a pod does not come up",
         lambda: (world.status("TritonModel", "never") or {}).get("lastFailure"),

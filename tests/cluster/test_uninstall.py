@@ -32,6 +32,7 @@ def _served(world: World) -> None:
     world.wait_ready("on-guest", "on-stays", "own")
     for name in ("guest", "stays", "own"):
         world.wait_condition("TritonServer", name, "Ready", "True")
+    world.wait_available("guest", "stays", "own")
 
 
 @pytest.fixture(scope="module")

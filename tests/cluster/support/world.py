@@ -114,6 +114,29 @@ class World:
         what = f"{server} has {count} ready pods"
         return wait_for(what, found, seconds, seen=lambda: self.pods(server))
 
+    def wait_available(self, *servers: str, seconds: float = 60) -> None:
+        """Wait until Kubernetes has said all that it has to say of the servers' Deployments.
+
+        It counts a pod as available only after it was ready for ``minReadySeconds``.
+        """
+
+        def all_told(server: str) -> bool:
+            body = self.live("Deployment", server)
+            status = body["status"]
+            return (
+                status.get("observedGeneration") == body["metadata"]["generation"]
+                and status.get("availableReplicas") == body["spec"]["replicas"]
+                and condition(body, "Progressing").get("reason") == "NewReplicaSetAvailable"
+            )
+
+        for server in servers:
+            wait_for(
+                f"the pods of {server} are available",
+                lambda server=server: all_told(server),
+                seconds,
+                seen=lambda server=server: self.status("Deployment", server),
+            )
+
     def status(self, kind: str, name: str) -> Any:
         return (self.get(kind, name) or {}).get("status")
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from triton_operator.autoscaling.capacity import Capacity, highest_load
 from triton_operator.autoscaling.rehearsal import (
     Rehearsal,
@@ -86,6 +88,7 @@ def test_a_fixed_window_stays() -> None:
     assert rule.window == 300
 
 
+@pytest.mark.exhaustive
 def test_pods_that_start_slowly_call_for_more_pods() -> None:
     waves = [4.0 + 3.0 * ((index // 24) % 2) for index in range(1440)]
 
@@ -96,6 +99,7 @@ def test_pods_that_start_slowly_call_for_more_pods() -> None:
     assert cost(300) > cost(10)
 
 
+@pytest.mark.exhaustive
 def test_a_burst_is_forgotten_in_the_end() -> None:
     burst, rule = live([4.0] * 200 + [30.0] * 30)
     steady = 4.0 / highest_load(TAIL, CAPACITY, 0.5)

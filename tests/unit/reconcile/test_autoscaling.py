@@ -64,6 +64,7 @@ async def test_a_step_in_load_is_followed_within_ten_seconds_and_told_once(
     assert len(status.decisions) == len(scaled(serving))
 
 
+@pytest.mark.exhaustive
 async def test_the_number_falls_after_the_window_and_not_before(
     serving: World, operator: Operator
 ) -> None:
@@ -96,6 +97,7 @@ async def test_a_settled_idle_server_costs_no_write(serving: World, operator: Op
     assert serving.writes[before:] == []
 
 
+@pytest.mark.exhaustive
 async def test_a_steady_load_is_told_seldom(serving: World, operator: Operator) -> None:
     serving.load.arrivals["vision"] = 25.0
     await operator.run(seconds=300)
@@ -355,6 +357,7 @@ async def test_a_server_that_cannot_be_looked_at_keeps_no_other_from_it_and_is_t
     assert len(told()) == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("broken", ["first", "pods of first"])
 async def test_a_server_that_cannot_be_looked_at_keeps_its_gpus(
     world: World, monkeypatch: pytest.MonkeyPatch, broken: str

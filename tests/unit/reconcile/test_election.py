@@ -442,6 +442,7 @@ async def test_the_time_that_the_holder_promised_counts_not_our_own(
     await ours.kill()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(20))
 async def test_never_do_two_lead_at_once(store: Store, time: Time, seed: int) -> None:
     """Whatever dies, halts, fails or is slow, and in whatever order."""

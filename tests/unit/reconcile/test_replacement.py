@@ -101,6 +101,7 @@ async def test_new_pods_that_cannot_load_what_served_replace_no_more_than_one(
     assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
 
 
+@pytest.mark.exhaustive
 async def test_a_paused_rollout_goes_on_only_when_a_new_pod_serves_the_model(
     world: World, operator: Operator
 ) -> None:

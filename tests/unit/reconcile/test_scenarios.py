@@ -624,6 +624,7 @@ async def test_a_renamed_model_is_served_by_its_new_name_only(
     assert world.condition("resnet") == "True Serving"
 
 
+@pytest.mark.exhaustive
 async def test_one_download_that_fails_fails_one_model(world: World, operator: Operator) -> None:
     uri = "https://models.example/none.onnx"
     world.missing_sources.add(uri)
