@@ -1,9 +1,10 @@
 """Claims, as they were asked for."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
-from triton_operator.observed.body import Body
+from triton_operator.observed.body import Body, parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Claim:
     access_modes: frozenset[str] = frozenset()
     requested: str = "0"
     """Quantity of storage."""
+    made_at: datetime | None = None
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -24,4 +26,5 @@ class Claim:
             name=body["metadata"]["name"],
             access_modes=frozenset(spec.get("accessModes") or ()),
             requested=str(requests.get("storage", "0")),
+            made_at=parse_time(body["metadata"].get("creationTimestamp")),
         )

@@ -104,6 +104,7 @@ def _render(
         server,
         Workload(),
         {},
+        claim=None,
         backends=settings.allowed_backends,
         loading={},
         now=_NO_TIME,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from triton_operator.api.server import TritonServer
-from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld, Workload
+from triton_operator.observed import Claim, Pod, Served, ServerRecord, ServerWorld, Workload
 from triton_operator.plan.acceptance import judge_leaving, judge_models
 from triton_operator.plan.models import ModelPlan, build_manifest, plan_models
 from triton_operator.plan.rollouts import (
@@ -44,6 +44,7 @@ def plan_content(
     workload: Workload,
     served: Mapping[Pod, Served | None],
     *,
+    claim: Claim | None,
     backends: Collection[str],
     loading: Mapping[str, str],
     now: datetime,
@@ -76,6 +77,7 @@ def plan_content(
         world.jobs,
         world.pods,
         now=now,
+        claim_made_at=claim.made_at if claim is not None else None,
         # A server that models share is often applied together with them.
         gathering=record.owner() is None and not workload.exists,
         repair=pending_repair(record),

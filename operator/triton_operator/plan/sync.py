@@ -121,6 +121,7 @@ def plan_sync(
     pods: Iterable[Pod],
     *,
     now: datetime,
+    claim_made_at: datetime | None = None,
     gathering: bool = False,
     repair: str = "",
 ) -> SyncPlan:
@@ -139,7 +140,11 @@ def plan_sync(
     latest = ordered[-1]
     pod = by_job.get(latest.name)
     running = not (latest.complete or latest.failed or (pod is not None and pod.finished))
-    outdated = latest.manifest != digest or (repair and latest.repair != repair)
+    outdated = (
+        latest.manifest != digest
+        or (repair and latest.repair != repair)
+        or _wrote_elsewhere(latest, claim_made_at)
+    )
     if latest.terminating or outdated:
         stop = superseded if latest.terminating else (*superseded, latest)
         if running:
@@ -156,6 +161,11 @@ def plan_sync(
     since = (now - ended).total_seconds()
     plan = _judge_finished(digest, latest, pod, outcome, superseded, since=since, repair=repair)
     return replace(plan, ended=Ended.of(latest, outcome, ended))
+
+
+def _wrote_elsewhere(job: SyncJob, claim_made_at: datetime | None) -> bool:
+    """Return whether a Job was over before the claim was made, after the loss of an older one."""
+    return bool(job.finished_at and claim_made_at and job.finished_at < claim_made_at)
 
 
 def is_claim_missing(claim: str, pods: Iterable[Pod]) -> bool:

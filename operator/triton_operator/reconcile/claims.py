@@ -50,6 +50,16 @@ class Claims:
         self._looked: dict[tuple[str, str], _Looked] = {}
         self._refused: dict[str, _Refused] = {}
 
+    async def find(
+        self, server: TritonServer, children: Mapping[tuple[str, str], Body]
+    ) -> Claim | None:
+        """Return the server's claim; None where it is not there yet."""
+        name = server.spec.repository.claim_name
+        if name is not None:
+            return await self._look((server.metadata.namespace, name))
+        body = children.get(("PersistentVolumeClaim", ChildNames(server.metadata.name).claim))
+        return Claim.parse(body) if body is not None else None
+
     async def modes(self, server: TritonServer) -> frozenset[str]:
         """Return the access modes of a server's claim; empty where it is not there yet.
 
@@ -85,13 +95,10 @@ class Claims:
         wanted = build_claim(server)
         if wanted is None:
             return
-        name = ChildNames(server.metadata.name).claim
-        body = children.get(("PersistentVolumeClaim", name))
-        if body is None:
+        claim = await self.find(server, children)
+        if claim is None:
             await self._cluster.apply(wanted)
-            return
-        claim = Claim.parse(body)
-        if parse_quantity(claim.requested) < parse_quantity(server.spec.repository.size):
+        elif parse_quantity(claim.requested) < parse_quantity(server.spec.repository.size):
             await self._enlarge(server, claim)
 
     async def _look(self, key: tuple[str, str]) -> Claim | None:

@@ -155,6 +155,7 @@ class ServerReconciler:
             server,
             workload,
             served,
+            claim=await self._claims.find(server, world.children),
             backends=self._settings.allowed_backends,
             loading=self._loader.loading(record.key),
             now=now,

@@ -45,6 +45,7 @@ def plan(
         server(**spec),
         workload or Workload(),
         served,
+        claim=None,
         backends=(),
         loading={},
         now=NOW,

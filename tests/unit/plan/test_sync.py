@@ -43,9 +43,13 @@ def pod(sequence: int = 1, **fields: Any) -> Pod:
 
 
 def plan(
-    *jobs: SyncJob, pods: tuple[Pod, ...] = (), now: datetime = NOW, repair: str = ""
+    *jobs: SyncJob,
+    pods: tuple[Pod, ...] = (),
+    now: datetime = NOW,
+    repair: str = "",
+    claim_made_at: datetime | None = None,
 ) -> SyncPlan:
-    return plan_sync("aa", jobs, pods, now=now, repair=repair)
+    return plan_sync("aa", jobs, pods, now=now, repair=repair, claim_made_at=claim_made_at)
 
 
 def test_the_first_job_is_started_when_there_is_none() -> None:
@@ -159,6 +163,14 @@ def test_only_the_last_job_counts() -> None:
 
     assert found.start == SyncJob("", 3, "aa")
     assert found.stop == (first, second)
+
+
+def test_a_job_that_was_over_before_the_claim_was_made_proves_nothing() -> None:
+    done, pods = finished(), (report(),)
+
+    assert plan(done, pods=pods, claim_made_at=NOW).state is SyncState.DONE
+    found = plan(done, pods=pods, claim_made_at=later(1))
+    assert (found.start, found.stop) == (SyncJob("", 2, "aa"), (done,))
 
 
 def test_older_jobs_are_cleaned_away() -> None:

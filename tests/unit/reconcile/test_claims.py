@@ -201,6 +201,34 @@ async def test_a_claim_that_cannot_grow_is_told_and_everything_serves_on(
 # ---- repair -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["vision-repository", "models"])
+async def test_a_claim_that_was_lost_and_made_anew_is_filled_again(
+    world: World, operator: Operator, name: str
+) -> None:
+    theirs = name == "models"
+    if theirs:
+        have_claim(world, "ReadWriteMany")
+    spec = {"repository": {"claimName": name}} if theirs else {}
+    world.server("vision", **spec)
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    links = world.claims[name].links
+
+    world.server("vision", **spec, replicas=0)
+    await operator.settle()
+    world.remove(CLAIM, name)
+    del world.claims[name]
+    if theirs:
+        world.put(CLAIM, name, {"accessModes": ["ReadWriteMany"]})
+    await operator.run(seconds=900)
+    assert world.claims[name].links == links
+
+    world.server("vision", **spec, replicas=1)
+    await operator.settle()
+    assert world.condition("resnet") == "True Serving"
+    assert len(world.all_of("Job")) == 1
+
+
 def ask(world: World, token: str) -> None:
     world.objects[(names.KIND_SERVER, NAMESPACE, "vision")]["metadata"]["annotations"] = {
         names.ANNOTATION_REPAIR: token
