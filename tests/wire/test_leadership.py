@@ -332,6 +332,7 @@ async def test_one_that_stands_by_watches_and_acts_as_soon_as_it_leads(
     await until(lambda: not first.unready())
     second = await start("second")
     await until(lambda: not second.unready())
+    assert (first.acting(), second.acting()) == (True, False)
     state.objects[MODEL_PATH] = state.objects[f"{MODEL_PATH}/status"] = MODEL
     before = len(state.requests)
 
@@ -347,6 +348,7 @@ async def test_one_that_stands_by_watches_and_acts_as_soon_as_it_leads(
     lists = [each for each in state.requests[before:] if each.endswith("/tritonmodels")]
     assert lists
     assert state.writes()[0] == f"PATCH {MODEL_PATH}/status"
+    assert (first.acting(), second.acting()) == (False, True)
     assert not second.stuck()
     await second.stop()
     assert not [each for each in state.writes() if "ghost" in each]

@@ -24,16 +24,18 @@ _SECONDS = 0.001
 
 
 class StateMetrics(Collector):
-    """The gauges of all models, servers and queues."""
+    """The gauges of all models, servers and queues, and whether this process acts on them."""
 
     def __init__(
         self,
         mirror: Mirror,
+        acting: Callable[[], bool],
         autoscaling: Callable[[], Mapping[Key, AutoscalingStatus]],
         backlogs: Callable[[], Mapping[str, Backlog]],
         telemetry: PrometheusTelemetry,
     ) -> None:
         self._mirror = mirror
+        self._acting = acting
         self._autoscaling = autoscaling
         self._backlogs = backlogs
         self._telemetry = telemetry
@@ -56,6 +58,9 @@ class StateMetrics(Collector):
                 for body in self._mirror.of_kind(names.KIND_SERVER)
             )
         }
+        acting = _gauge("acting", "1 where this process holds the Lease and has listed all.", ())
+        acting.add_metric((), self._acting())
+        yield acting
         yield from self._queues()
         yield from _models(models)
         yield from _servers(servers)

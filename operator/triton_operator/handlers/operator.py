@@ -106,7 +106,7 @@ class Operator:
         )
         assigner = ModelAssigner(self._cluster, _now, self._servers.wake)
         self._models = WorkQueue("models", assigner.assign, telemetry)
-        StateMetrics(self._mirror, self._scaler.statuses, self._backlogs, telemetry)
+        StateMetrics(self._mirror, self.acting, self._scaler.statuses, self._backlogs, telemetry)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -142,6 +142,10 @@ class Operator:
         await _cancel(self._tasks)
         await self._election.release()
         await self._open.aclose()
+
+    def acting(self) -> bool:
+        """Return whether this process is the one that acts: it leads, and knows all there is."""
+        return self._acts and self._election.leads()
 
     def stuck(self) -> list[str]:
         """Return what does not go on any more: only a new process can mend that."""

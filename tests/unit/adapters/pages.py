@@ -26,9 +26,16 @@ class Page:
     telemetry: PrometheusTelemetry = field(default_factory=PrometheusTelemetry)
     statuses: dict[Key, AutoscalingStatus] = field(default_factory=dict)
     backlogs: dict[str, Backlog] = field(default_factory=dict)
+    acting: bool = True
 
     def __post_init__(self) -> None:
-        StateMetrics(self.mirror, lambda: self.statuses, lambda: self.backlogs, self.telemetry)
+        StateMetrics(
+            self.mirror,
+            lambda: self.acting,
+            lambda: self.statuses,
+            lambda: self.backlogs,
+            self.telemetry,
+        )
 
     def put(self, kind: str, name: str, **body: Any) -> dict[str, Any]:
         meta = {"name": name, "namespace": "team", "uid": f"{kind} {name}", "generation": 1}

@@ -66,6 +66,12 @@ def test_numbers_of_a_server(page: Page, name: str, value: float) -> None:
     assert page.series(name) == pytest.approx({VISION: value})
 
 
+@pytest.mark.parametrize("acting", [True, False])
+def test_the_page_says_whether_this_process_acts(page: Page, acting: bool) -> None:
+    page.acting = acting
+    assert page.series("acting") == {(): acting}
+
+
 def test_arrivals_and_queues(page: Page) -> None:
     assert page.series("autoscaling_arrivals_per_second") == {(*VISION, "resnet"): 25}
     assert page.series("queue_length") == {("servers",): 2}
