@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from statistics import median_low
 
-from triton_operator.observed import Pod
+from triton_operator.observed import Pod, parse_time
 
 DEFAULT_SECONDS = 60.0
 _MOST_SECONDS = 1800.0
@@ -18,21 +18,38 @@ def recall_startups(told: float | None) -> dict[str, float]:
     return {} if told is None else {_LONG_AGO: told}
 
 
-def measure_startups(pods: Iterable[Pod], known: Mapping[str, float]) -> dict[str, float]:
+def measure_startups(
+    pods: Iterable[Pod], known: Mapping[str, float], *, timeout_seconds: float
+) -> dict[str, float]:
     """Return the seconds that pods took to become ready, by uid, the latest last.
 
-    A container that was started again says nothing about new pods.
+    ``timeout_seconds`` is how long a container may take before the kubelet starts it again.
     """
     found = dict(known)
-    fresh = [pod for pod in pods if pod.ready and not pod.restarts and pod.uid not in known]
-    for pod in fresh:
-        if pod.created_at is not None and pod.ready_since is not None:
-            found[pod.uid] = (pod.ready_since - pod.created_at).total_seconds()
+    for pod in pods:
+        if pod.uid not in known:
+            seconds = _measure(pod, timeout_seconds)
+            if seconds is not None:
+                found[pod.uid] = seconds
     present = {pod.uid for pod in pods}
     gone = [uid for uid in found if uid not in present]
     for uid in gone[: max(0, len(found) - _PODS)]:
         del found[uid]
     return found
+
+
+def _measure(pod: Pod, timeout_seconds: float) -> float | None:
+    """Return the seconds from its creation until it was ready; None if nothing tells them.
+
+    A container that was started again says nothing about new pods. Nor does a pod that has become
+    ready later than it could for the first time, as after its node was not heard of for a while.
+    """
+    started = parse_time(pod.started_at)
+    if pod.created_at is None or pod.ready_since is None or started is None or pod.restarts:
+        return None
+    if (pod.ready_since - started).total_seconds() > timeout_seconds:
+        return None
+    return (pod.ready_since - pod.created_at).total_seconds()
 
 
 def estimate_startup(known: Mapping[str, float]) -> float:

@@ -150,7 +150,11 @@ class Scaler:
             return None
         living = [pod for pod in world.server_pods() if not pod.terminating]
         ready = tuple(pod for pod in living if pod.ready)
-        followed.startups = measure_startups(living, followed.startups)
+        followed.startups = measure_startups(
+            living,
+            followed.startups,
+            timeout_seconds=record.spec.spec.startup_timeout_seconds,
+        )
         unplaced = sum(is_unschedulable(pod, now=self._now()) for pod in living)
         unmade = max(0, workload.desired - len(living)) if workload.refused else 0
         pool = Pool(

@@ -194,6 +194,29 @@ async def test_a_restarted_operator_knows_how_long_pods_start(
     assert status.models[0].arrivals_per_second == pytest.approx(25, rel=0.2)
 
 
+async def test_pods_that_were_ready_before_are_not_slow_after_a_restart(
+    world: World, operator: Operator
+) -> None:
+    serve(world, minReplicas=2)
+    await operator.settle()
+    await operator.run(seconds=WINDOW)
+    before = world.server_status("vision").autoscaling
+    assert before is not None
+    for each in world.server_pods("vision"):
+        pod = world.get("Pod", each.name)
+        assert pod is not None
+        (ready,) = pod["status"]["conditions"]
+        ready["lastTransitionTime"] = (world.now + timedelta(days=3)).isoformat()
+    operator.restart()
+    world.load.arrivals["vision"] = 1.0
+    await operator.run(seconds=40)
+
+    status = world.server_status("vision").autoscaling
+    assert status is not None
+    assert status.models[0].arrivals_per_second == pytest.approx(1, rel=0.2)
+    assert status.startup_seconds == before.startup_seconds
+
+
 async def test_the_number_changes_hands_without_a_jump(world: World, operator: Operator) -> None:
     world.server("vision", replicas=3)
     world.model("resnet", serverRef={"name": "vision"})
