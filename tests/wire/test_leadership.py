@@ -25,6 +25,7 @@ from triton_operator.handlers.operator import Operator
 from triton_operator.handlers.probes import serve_probes
 from triton_operator.observed import Pod
 from triton_operator.ports import Lease
+from triton_operator.reconcile.scaler import Scaler
 from triton_operator.settings import Settings
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/team/leases"
@@ -404,6 +405,18 @@ async def test_the_time_between_two_renewals_is_no_standstill(
     await until(lambda: not operator.unready())
     monkeypatch.setattr(operator_module, "_STUCK_LOOP_SECONDS", 0.0)
     assert "nothing is tried to get or to keep the Lease" not in operator.stuck()
+    await operator.stop()
+
+
+async def test_a_tick_that_waits_for_many_silent_pods_is_no_standstill(
+    start: Callable[[str], Awaitable[Operator]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = await start("first")
+    await until(lambda: not operator.unready())
+    monkeypatch.setattr(Scaler, "silent_seconds", lambda _: 100.0)
+    assert operator.stuck() == ["autoscaling does not tick"]
+    monkeypatch.setattr(Scaler, "asked", lambda _: 2000)
+    assert operator.stuck() == []
     await operator.stop()
 
 

@@ -47,9 +47,15 @@ class TritonScraper:
         self._http = http
         self._telemetry = telemetry
         self._deadline = deadline_seconds
+        self._parallel = parallel
         self._slots = asyncio.Semaphore(parallel)
         self._http_port = http_port
         self._metrics_port = metrics_port
+
+    def longest_seconds(self, pods: int) -> float:
+        """Return how long it may take to ask so many pods for all, where none of them answers."""
+        rounds = 2 * pods / self._parallel  # a scrape and the shapes, each until its deadline
+        return (rounds + 1) * self._deadline
 
     async def scrape(self, pods: Iterable[Pod]) -> dict[Pod, PodSample | ScrapeFailure]:
         """Ask all pods for their counters and statistics."""

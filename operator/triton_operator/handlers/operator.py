@@ -52,8 +52,8 @@ _RETRY_SECONDS = 2.0
 _STUCK_PASS_SECONDS = 900.0
 """A pass waits for nothing but answers, each of them for seconds only."""
 _STUCK_LOOP_SECONDS = 60.0
-"""More than any request of the election or a tick may take, many times over: the time between two
-of them comes on top."""
+"""More than any request of the election, or what a tick decides, may take, many times over: on top
+come the time between two of them, and the deadlines of the pods that a tick asks."""
 _UNKNOWN_LEASES = 3
 """Durations of the Lease without a word of who holds it after which a process is not ready."""
 
@@ -87,13 +87,13 @@ class Operator:
         self._servers = WorkQueue("servers", self._reconcile, telemetry)
         self._open = AsyncExitStack()
         self._http = PodHttp()
-        scraper = TritonScraper(
+        self._scraper = TritonScraper(
             self._http,
             telemetry=telemetry,
             deadline_seconds=settings.scrape_deadline_seconds,
         )
         self._scaler = Scaler(
-            self._cluster, scraper, settings, _now, self._servers.wake, telemetry=telemetry
+            self._cluster, self._scraper, settings, _now, self._servers.wake, telemetry=telemetry
         )
         self._reconciler = ServerReconciler(
             self._cluster,
@@ -154,6 +154,7 @@ class Operator:
         if self._election.untried_seconds() > lease + _STUCK_LOOP_SECONDS:
             wrong.append("nothing is tried to get or to keep the Lease")
         tick = self._settings.autoscaling_interval_seconds
+        tick += self._scraper.longest_seconds(self._scaler.asked())
         if self._acts and self._scaler.silent_seconds() > tick + _STUCK_LOOP_SECONDS:
             wrong.append("autoscaling does not tick")
         if max(self._servers.longest_pass(), self._models.longest_pass()) > _STUCK_PASS_SECONDS:

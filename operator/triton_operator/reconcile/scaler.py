@@ -65,6 +65,7 @@ class Scaler:
         self._monotonic = monotonic
         self._followed: dict[Key, Followed] = {}
         self._ticked_at = monotonic()
+        self._asked = 0
         self._deciding = asyncio.Lock()
         self._faults = Faults(_logger, "autoscaling")
 
@@ -103,6 +104,10 @@ class Scaler:
         """Return how long ago the last tick began."""
         return self._monotonic() - self._ticked_at
 
+    def asked(self) -> int:
+        """Return how many pods the last tick asks."""
+        return self._asked
+
     def statuses(self) -> dict[Key, AutoscalingStatus]:
         """Return what the last tick saw and wanted, of each server that it decided for."""
         return {key: each.status for key, each in self._followed.items() if each.status is not None}
@@ -135,6 +140,7 @@ class Scaler:
                 followed.claim = found.claim() if found is not None else None
                 if found is not None:
                     servers.append(found)
+        self._asked = sum(len(each.pods) for each in servers)
         await asyncio.gather(*map(self._visit, self._share(servers)))
         return UNEXPECTED if self._faults else ""
 

@@ -445,6 +445,8 @@ async def test_pods_that_do_not_answer_hold_the_number(serving: World, operator:
     serving.triton.deaf |= serving.all_of("Pod")
     await operator.run(seconds=3 * WINDOW)
     assert live(serving) == most
+    # The time that they take is none in which ticks stand still.
+    assert operator.scaler.asked() == most
 
 
 @pytest.mark.exhaustive
