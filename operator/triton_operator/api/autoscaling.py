@@ -113,7 +113,7 @@ class ModelLoad(Observed):
     service_time_milliseconds: float | None = None
     """Time of a model's instance that one request takes; with batching its part of the batch."""
     offered_load: float | None = None
-    """Instances that the arrivals keep busy, over all pods."""
+    """Pods that the arrivals keep busy, each with all its instances of the model."""
     target_utilization: float | None = None
     """Busy share of an instance, 0 to 1, at which the target of the queue time is kept."""
     desired: int | None = None
