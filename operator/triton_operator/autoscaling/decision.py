@@ -32,7 +32,7 @@ class Pool:
     """Pods that find no node."""
     rolling_out: bool = False
     most: int | None = None
-    """Pods that its share of a GPU limit allows; None where there is none."""
+    """Pods that limits of GPUs leave room for now; None where none holds."""
     most_of: str = EVERYWHERE
     """The namespace whose limit that is, or EVERYWHERE."""
 
@@ -77,6 +77,8 @@ class Decision:
     desired: int
     need: int
     """Pods that the models need, whatever the limits say."""
+    wanted: int
+    """The need, or more where pods are kept for a while; before all limits."""
     reason: str
     """Why ``desired``, with numbers and units."""
     limit: str = ""
@@ -103,6 +105,7 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
             previous=pool.desired,
             desired=max(spec.min_replicas, min(spec.max_replicas, pool.desired)),
             need=pool.desired,
+            wanted=pool.desired,
             reason=hold,
             hold=hold,
             ready=pool.ready,
@@ -126,7 +129,7 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
     wanted = max(steady, round(max(memory.surges.values))) if need <= pool.desired else need
     if wanted > _WORTH_A_CHANGE * pool.desired or hold:
         wanted = max(wanted, pool.desired)
-    bounded, limit = _bound(spec, pool, wanted, need)
+    bounded, limit = _bound(spec, pool, wanted)
     desired = _step(spec, pool, memory, bounded, at)
     reason = explain.decision(needs, pool, desired, wanted, spec) if needs else "no model is served"
     if desired != pool.desired:
@@ -135,6 +138,7 @@ def decide(spec: Autoscaling, seen: Observed, memory: Memory) -> tuple[Decision,
         previous=pool.desired,
         desired=desired,
         need=need,
+        wanted=wanted,
         reason=reason,
         limit=limit,
         hold=hold,
@@ -194,20 +198,20 @@ def _assess(
 
 
 def _most(spec: Autoscaling, pool: Pool) -> int:
-    """Return the most pods that there may be: minReplicas are kept, whatever the share of GPUs."""
-    share = spec.max_replicas if pool.most is None else min(spec.max_replicas, pool.most)
-    return max(spec.min_replicas, share)
+    """Return the most pods that there may be: minReplicas are kept, whatever is left of GPUs."""
+    room = spec.max_replicas if pool.most is None else min(spec.max_replicas, pool.most)
+    return max(spec.min_replicas, room)
 
 
-def _bound(spec: Autoscaling, pool: Pool, wanted: int, need: int) -> tuple[int, str]:
-    """Return the number within all limits, and the limit that keeps it below the need."""
-    most, limit = _most(spec, pool), explain.at_maximum(spec, need)
+def _bound(spec: Autoscaling, pool: Pool, wanted: int) -> tuple[int, str]:
+    """Return the number within all limits, and the limit that keeps it below what is wanted."""
+    most, limit = _most(spec, pool), explain.at_maximum(spec, wanted)
     if pool.most is not None and pool.most < spec.max_replicas:
-        limit = explain.at_share(pool, need)
+        limit = explain.at_gpu_limit(pool, most, wanted)
     if pool.unschedulable and wanted > pool.desired and pool.desired < most:
-        most, limit = pool.desired, explain.unschedulable(pool, need)
+        most, limit = pool.desired, explain.unschedulable(pool, wanted)
     bounded = max(spec.min_replicas, min(most, wanted))
-    return bounded, limit if max(need, wanted) > most else ""
+    return bounded, limit if wanted > most else ""
 
 
 def _step(spec: Autoscaling, pool: Pool, memory: Memory, wanted: int, at: float) -> int:

@@ -82,11 +82,11 @@ def at_maximum(spec: Autoscaling, need: int) -> str:
     return f"{need} pods are needed, maxReplicas is {spec.max_replicas}: raise it"
 
 
-def at_share(pool: Pool, need: int) -> str:
+def at_gpu_limit(pool: Pool, most: int, need: int) -> str:
     """Say that a GPU limit is reached."""
     limit = f"namespaceMaxGPUs of {pool.most_of}" if pool.most_of else "maxGPUs"
     return (
-        f"{need} pods are needed, the share of the GPU limit is {pool.most}: raise {limit}, or the"
+        f"{need} pods are needed, the GPU limit leaves room for {most} now: raise {limit}, or the"
         " priority of this server"
     )
 

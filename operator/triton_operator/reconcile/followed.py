@@ -23,6 +23,7 @@ class Followed:
     shapes: Shapes = field(default_factory=dict)
     startups: Mapping[str, float] = field(default_factory=dict)
     need: int | None = None
+    """Pods that the last decision wanted, before all limits."""
     wanted: int | None = None
     """The last decision, also one of an earlier process."""
     claim: Claim | None = None
@@ -36,7 +37,7 @@ class Followed:
     def hold(self, claim: Claim) -> Claim:
         """Return what it asks while nobody decides on it: what it has, for its pods run on."""
         pods = claim.need if self.scaling.desired is None else self.scaling.desired
-        return replace(claim, least=pods, need=pods)
+        return replace(claim, least=pods, need=pods, now=pods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,15 @@ class Seen:
     pods: tuple[Pod, ...]
     """Those that are ready and stay."""
     pool: Pool
+    replicas: int
+    """Pods that the Deployment asks for, or is to ask for if those are more."""
+    extra: int
+    """Pods that there are beyond those."""
+
+    @property
+    def name(self) -> str:
+        """Return what it is called where limits of GPUs are shared out."""
+        return "/".join(self.key)
 
     def claim(self) -> Claim:
         """Return what it asks of the limits of GPUs; one that is only advised has what it has."""
@@ -60,10 +70,12 @@ class Seen:
         need = now if self.followed.need is None else self.followed.need
         bounded = max(spec.min_replicas, min(spec.max_replicas, need))
         return Claim(
-            server="/".join(self.key),
+            server=self.name,
             gpus=self.server.spec.gpus,
             least=spec.min_replicas if self.acting else now,
             need=bounded if self.acting else now,
             priority=spec.priority,
             namespace=self.key[0],
+            now=self.replicas,
+            extra=self.extra,
         )

@@ -16,12 +16,12 @@ from triton_operator.autoscaling.decision import Decision, Observed, Pool, advis
 from triton_operator.autoscaling.idleness import order_by_idleness
 from triton_operator.autoscaling.samples import PodSample
 from triton_operator.autoscaling.shapes import shapes_by_model
-from triton_operator.autoscaling.sharing import EVERYWHERE, share_gpus
+from triton_operator.autoscaling.sharing import EVERYWHERE, Budget
 from triton_operator.autoscaling.startup import estimate_startup, measure_startups, recall_startups
 from triton_operator.autoscaling.status import build_status
 from triton_operator.desired.metadata import ChildNames
 from triton_operator.observed import Pod, Served, ServerRecord, Workload
-from triton_operator.plan.pods import is_unschedulable
+from triton_operator.plan.pods import is_hanging, is_unschedulable
 from triton_operator.plan.replicas import Scaling, carries_out, plan_replicas
 from triton_operator.ports import (
     UNEXPECTED,
@@ -141,7 +141,8 @@ class Scaler:
                 if found is not None:
                     servers.append(found)
         self._asked = sum(len(each.pods) for each in servers)
-        await asyncio.gather(*map(self._visit, self._share(servers)))
+        budget = self._plan_budget()
+        await asyncio.gather(*(self._visit(each, budget) for each in servers))
         return UNEXPECTED if self._faults else ""
 
     def _look_at(self, key: Key) -> Seen | None:
@@ -154,7 +155,8 @@ class Scaler:
         workload = Workload.parse(world.child("Deployment", ChildNames(key[1]).deployment))
         if spec is None or record.meta.uid != followed.uid or not workload.exists:
             return None
-        living = [pod for pod in world.server_pods() if not pod.terminating]
+        pods = [pod for pod in world.server_pods() if not is_hanging(pod, now=self._now())]
+        living = [pod for pod in pods if not pod.terminating]
         ready = tuple(pod for pod in living if pod.ready)
         followed.startups = measure_startups(
             living,
@@ -174,30 +176,23 @@ class Scaler:
         )
         told = followed.scaling.status or record.status.autoscaling
         acting = carries_out(record.spec, world.autoscalers)
-        return Seen(key, followed, record.spec, spec, acting, told, ready, pool)
+        replicas = max(pool.desired, workload.desired)
+        extra = max(0, len(pods) - replicas)
+        return Seen(key, followed, record.spec, spec, acting, told, ready, pool, replicas, extra)
 
-    def _share(self, servers: list[Seen]) -> list[Seen]:
-        """Give each server its share of the limits of GPUs, if there are any for it."""
+    def _plan_budget(self) -> Budget:
+        """Return what the limits of GPUs, if there are any, leave to each server in this tick."""
         limits = dict(self._settings.namespace_max_gpus)
         if self._settings.max_gpus:
             limits[EVERYWHERE] = self._settings.max_gpus
-        if not limits:
-            return servers
         claims = (
             each.hold(each.claim) if key in self._faults else each.claim
             for key, each in self._followed.items()
             if each.claim is not None
         )
-        shares = share_gpus(limits, claims)
-        return [
-            replace(each, pool=replace(each.pool, most=share.pods, most_of=share.scope))
-            if each.server.spec.gpus and not limits.keys().isdisjoint((each.key[0], EVERYWHERE))
-            else each
-            for each in servers
-            for share in (shares["/".join(each.key)],)
-        ]
+        return Budget(limits, claims)
 
-    async def _visit(self, server: Seen) -> None:
+    async def _visit(self, server: Seen, budget: Budget) -> None:
         """Ask the pods of one server, and decide for it, however long those of others take."""
         with self._faults.keep(server.key):
             followed, staying = server.followed, {pod.uid for pod in server.pods}
@@ -205,9 +200,11 @@ class Scaler:
             answers, followed.shapes = await asyncio.gather(
                 self._scraper.scrape(server.pods), self._scraper.shapes(served, followed.shapes)
             )
-            await self._decide(server, answers)
+            await self._decide(server, answers, budget)
 
-    async def _decide(self, server: Seen, answers: Mapping[Pod, PodSample | ScrapeFailure]) -> None:
+    async def _decide(
+        self, server: Seen, answers: Mapping[Pod, PodSample | ScrapeFailure], budget: Budget
+    ) -> None:
         followed, spec, at = server.followed, server.spec, self._monotonic()
         samples = []
         for pod in server.pods:
@@ -217,18 +214,23 @@ class Scaler:
             else:
                 self._telemetry.scrape_failed(server.key, answer.reason)
                 _logger.debug("pod %s: %s: %s", pod.name, answer.reason, answer.message)
-        seen = Observed(at, server.pool, samples, shapes_by_model(followed.shapes))
         # Beside the event loop: it is arithmetic, for dozens of milliseconds where models are many.
         # One at a time: more threads would take the interpreter from the loop, and be no faster.
         async with self._deciding:
+            room, pool = budget.bound(server.name), server.pool
+            if room is not None:
+                pool = replace(pool, most=room.pods, most_of=room.scope)
+            seen = Observed(at, pool, samples, shapes_by_model(followed.shapes))
             decision, memory = await asyncio.to_thread(decide, spec, seen, followed.memory)
+            if server.acting:
+                budget.take(server.name, decision.desired)
         staying = {pod.uid for pod in server.pods}
         idle = order_by_idleness(staying, followed.memory.samples, samples)
         # What is only advised is no step that a limit of steps could count.
         followed.memory = memory if server.acting else replace(memory, changes=())
         if not server.acting and followed.wanted is not None:
             decision = advise(decision, followed.wanted)
-        followed.need, followed.wanted = decision.need, decision.desired
+        followed.need, followed.wanted = decision.wanted, decision.desired
         self._tell(server, decision, idle, at)
 
     def _tell(self, server: Seen, decision: Decision, idle: tuple[str, ...], at: float) -> None:

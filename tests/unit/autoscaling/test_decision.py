@@ -250,6 +250,19 @@ def test_no_more_pods_than_allowed_and_the_status_says_why(most: int | None, wor
     assert decision.need > decision.desired
 
 
+def test_a_limit_stands_above_what_is_held_and_does_not_contradict_itself() -> None:
+    plant = settled(6, 0.6)
+    pods = len(plant.pods)
+    plant.rolling_out, plant.most = True, 3
+
+    decision = plant.run(1, 5)
+
+    assert decision.hold == "pods are being replaced"
+    assert decision.desired < pods
+    assert decision.limit.startswith(f"{pods} pods are needed, the GPU limit leaves room for 3 now")
+    assert plant.run(1, 300).desired == 3
+
+
 def test_a_floor_is_not_above_the_most_pods_that_there_may_be() -> None:
     plant = settled(2, 0.6, maxReplicas=5)
     plant.run(60, 300)
@@ -334,6 +347,7 @@ def test_whatever_arrives_the_number_keeps_its_bounds(
 
     assert all(least <= each.desired <= 20 for each in plant.decisions)
     assert all(_explained(each) for each in plant.decisions)
+    assert all(each.wanted >= each.need for each in plant.decisions)
 
 
 def _explained(decision: Decision) -> bool:

@@ -1,12 +1,13 @@
 """Limits of GPUs, shared out among servers."""
 
+from dataclasses import replace
 from math import inf
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_operator.autoscaling.sharing import EVERYWHERE, Claim, Share, share_gpus
+from triton_operator.autoscaling.sharing import EVERYWHERE, Budget, Claim, Share, share_gpus
 
 
 def pods(limit: int, asked: list[Claim], **namespaces: int) -> dict[str, int]:
@@ -145,3 +146,93 @@ def test_the_order_of_the_servers_does_not_matter(
     random.shuffle(mixed)
 
     assert share_gpus(limits, mixed) == share_gpus(limits, asked)
+
+
+def carry_out(limits: dict[str, int], asked: list[Claim], random: Random) -> list[Claim]:
+    """Return the claims after a tick in which each server wants any number, in any order."""
+    budget = Budget(limits, asked)
+    after = []
+    for each in random.sample(asked, len(asked)):
+        bound = budget.bound(each.server)
+        pods = random.randint(0, 25)
+        if bound is not None:
+            # Down in steps, as the spec of a server says.
+            pods = max(min(pods, bound.pods), random.randint(0, each.now))
+        budget.take(each.server, pods)
+        after.append(replace(each, now=pods))
+    return after
+
+
+having_claims = asked_claims.flatmap(
+    lambda asked: st.lists(
+        st.tuples(st.integers(0, 20), st.integers(0, 3)),
+        min_size=len(asked),
+        max_size=len(asked),
+    ).map(
+        lambda rows: [
+            replace(each, now=now, extra=extra)
+            for each, (now, extra) in zip(asked, rows, strict=True)
+        ]
+    )
+)
+
+
+def asked_for(scope: str, asked: list[Claim]) -> int:
+    return used(scope, {each.server: each.now + each.extra for each in asked}, asked)
+
+
+@given(all_limits, having_claims, st.randoms())
+def test_whoever_decides_first_limits_that_are_kept_stay_kept_and_others_get_no_worse(
+    limits: dict[str, int], asked: list[Claim], random: Random
+) -> None:
+    after = carry_out(limits, asked, random)
+
+    assert all(
+        asked_for(scope, after) <= max(limit, asked_for(scope, asked))
+        for scope, limit in limits.items()
+    )
+
+
+@given(all_limits, having_claims)
+def test_nobody_rises_where_a_limit_is_exceeded(limits: dict[str, int], asked: list[Claim]) -> None:
+    budget = Budget(limits, asked)
+
+    for each in asked:
+        bound = budget.bound(each.server)
+        if bound is not None and any(
+            asked_for(scope, asked) > limits.get(scope, inf) for scope in each.scopes()
+        ):
+            assert bound.pods <= each.now
+
+
+@given(all_limits, having_claims)
+def test_everyone_comes_to_its_share_when_all_go_as_far_as_they_may(
+    limits: dict[str, int], asked: list[Claim]
+) -> None:
+    shared = shared_out(limits, asked)
+    asked = [replace(each, extra=0) for each in asked if each.gpus]
+
+    for _ in range(21):
+        budget = Budget(limits, asked)
+        bounds = {each.server: budget.bound(each.server) for each in asked}
+        asked = [
+            replace(each, now=max(min(each.need, bound.pods), each.now - 1))
+            for each in asked
+            for bound in (bounds[each.server],)
+            if bound is not None
+        ]
+
+    assert all(each.now == shared[each.server] for each in asked)
+
+
+@given(having_claims)
+def test_limits_that_leave_enough_for_all_bound_nobody(asked: list[Claim]) -> None:
+    budget = Budget({EVERYWHERE: 8 * 6 * (23 + 25 + 25), "x": 8 * 6 * (23 + 25 + 25)}, asked)
+
+    for each in asked:
+        bound = budget.bound(each.server)
+        if each.gpus:
+            assert bound is not None
+            assert bound.pods >= 25
+        else:
+            assert bound is None

@@ -21,9 +21,9 @@ class _Queue:
     waiting: float = 0.0
     waited: float = 0.0
 
-    def go_on(self, at: float, arriving: float) -> None:
+    def go_on(self, at: float, arriving: float, *, stuck: bool) -> None:
         work = self.waiting + arriving
-        done = min(work, (at - self.at) / SERVICE_SECONDS)
+        done = 0.0 if stuck else min(work, (at - self.at) / SERVICE_SECONDS)
         self.waited += done * self.waiting * SERVICE_SECONDS
         self.finished += done
         self.waiting = work - done
@@ -41,6 +41,8 @@ class FakeLoad:
         """Requests per second by server."""
         self.only: dict[str, str] = {}
         """The one pod that all requests of a server reach."""
+        self.stuck: set[str] = set()
+        """Servers whose pods finish no request."""
         self.scraped: set[str] = set()
         """Names of pods that were asked."""
 
@@ -58,7 +60,7 @@ class FakeLoad:
             only = self.only.get(of[pod])
             share = 1 / len(sharing) if only is None else float(pod.name == only)
             rate = self.arrivals.get(of[pod], 0.0) * share
-            queue.go_on(now, rate * (now - queue.at))
+            queue.go_on(now, rate * (now - queue.at), stuck=of[pod] in self.stuck)
             found[pod] = self._sample(pod, queue)
         return found
 
