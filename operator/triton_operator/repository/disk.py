@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 FOLDER_MODE = 0o775
@@ -30,7 +30,7 @@ class Staging:
 
     def __init__(self, parent: Path, owner: str) -> None:
         self._parent = parent
-        self._folder = parent / f"{owner}.{secrets.token_hex(8)}"
+        self.folder = parent / f"{owner}.{secrets.token_hex(8)}"
         self._count = 0
         self._lock = threading.Lock()
         self.owner = owner
@@ -41,14 +41,21 @@ class Staging:
         with self._lock:
             if self._count == 0:
                 ensure_folder(self._parent)
-                make_folder(self._folder)
+                make_folder(self.folder)
             self._count += 1
-            return self._folder / str(self._count)
+            return self.folder / str(self._count)
 
-    def close(self) -> None:
-        """Remove the folder and all that is left in it."""
-        if self._count:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def close(self, keep: Collection[Path] = ()) -> None:
+        """Remove the folder and all that is left in it, but the links to keep, if there are any."""
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for entry in list_folder(self.folder):
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path not in keep:
+                path.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

@@ -23,6 +23,7 @@ from triton_operator.repository.layout import (
     check_sha256,
     check_version,
 )
+from triton_operator.repository.links import note_generation
 from triton_operator.repository.manifest import Generation, SourceRef, VersionContent
 from triton_operator.repository.outcome import Event, EventName
 from triton_operator.repository.sources import (
@@ -108,6 +109,7 @@ class Generations:
             disk.make_folder(folder / check_version(EMPTY_VERSION))
         self._blobs.flush()
         disk.flush_tree(folder)
+        note_generation(self._layout, (generation.object, generation.hash), self._staging)
         if self._publish(folder, final):
             done: EventName = "built"
         else:

@@ -7,7 +7,8 @@
     servers/<server>/<model name>        -> ../../generations/<model object>/<hash>
     revisions/<server>/<digest>/<model name>   the same links as they once were; immutable
     .index/<hash>                        -> ../blobs/<sha256>, by what a source says of its file
-    .staging/<server>.<random>/          half-built generations and the like, of one run
+    .staging/<server>.<random>/          half-built generations and the like, of one run; links to
+                                         generations that it built or took a link off
     .staging/<server>.<hash>/            a download that the next run goes on with
 
 Names come from users' objects. Each is checked here, where it becomes part of a path, so that no

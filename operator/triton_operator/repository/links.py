@@ -34,6 +34,32 @@ def create_folder(
     return False
 
 
+def note_generation(layout: Layout, ref: GenerationRef, staging: disk.Staging) -> None:
+    """Leave a link to a generation that nothing links to yet among what is not finished.
+
+    Whoever finds it after a kill knows of the generation, which no manifest may name any more.
+    """
+    note = staging.new_path()
+    note.symlink_to(layout.link_target(note.parent, *ref))
+
+
+def close_staging(layout: Layout, staging: disk.Staging) -> None:
+    """Remove what a run has not finished, but links that tell the next run what it may prune.
+
+    Those of objects that nothing links to: when a link goes, all generations of its object are
+    looked at.
+    """
+    with suppress(OSError):  # the next run finds it all, and this one has its outcome
+        notes = read_links(staging.folder)
+        linked = {name for name, _ in linked_generations(layout)} if notes else set()
+        needed = {
+            path
+            for path, (name, _) in notes.items()
+            if name not in linked and layout.object(name).is_dir()
+        }
+        staging.close(needed)
+
+
 def read_links(folder: Path) -> dict[Path, GenerationRef]:
     """Return our links in a folder and the generations that they point to."""
     return {

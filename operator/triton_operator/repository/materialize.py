@@ -24,11 +24,12 @@ from triton_operator.repository.downloads import Downloads, Limits
 from triton_operator.repository.generations import Generations
 from triton_operator.repository.integrity import Checksums
 from triton_operator.repository.layout import Layout, check_name
+from triton_operator.repository.links import close_staging
 from triton_operator.repository.manifest import Generation, Manifest
 from triton_operator.repository.outcome import Event, Failure, Outcome
 from triton_operator.repository.partial import remove_downloads
 from triton_operator.repository.prune import prune, remove_server, sweep_staging
-from triton_operator.repository.sources import Sources, write_error
+from triton_operator.repository.sources import GenerationMissingError, Sources, write_error
 
 _ROUNDS = 3
 """Builds until all links resolve; only another run's pruning ever makes a second one needed."""
@@ -107,7 +108,7 @@ def materialize(
         report(Event("failed", reason=problem.reason, message=problem.message))
     finally:
         downloads.stop()
-        staging.close()
+        close_staging(layout, staging)
     seconds = round(time.monotonic() - started, 3)
     report(Event("done", bytes=blobs.bytes_copied, seconds=seconds))
     links = {link.object: publisher.published / link.model for link in manifest.links}
@@ -140,7 +141,7 @@ class _Run:
 
     def build_and_publish(self) -> None:
         """Build what is missing and publish it, first what no source can keep waiting."""
-        for _ in range(_ROUNDS):
+        for rounds_left in reversed(range(_ROUNDS)):
             slow = []
             for generation in self._manifest.generations:
                 if self._generations.may_take_long(generation):
@@ -150,8 +151,23 @@ class _Run:
             if slow:
                 self._build_side_by_side(slow)
             self._publisher.publish()
-            if self._publisher.resolves():
+            taken = self._find_taken()
+            if not rounds_left or (not taken and self._publisher.resolves()):
                 return
+            for name in taken:
+                del self._publisher.failed[name]
+
+    def _find_taken(self) -> set[str]:
+        """Return the objects whose generation was there, and was pruned before it had a link.
+
+        A server that they have left does so, if it built them and did not come to link them.
+        """
+        return {
+            each.object
+            for each in self._manifest.generations
+            if (failure := self._publisher.failed.get(each.object)) is not None
+            and failure.reason == GenerationMissingError.reason
+        }
 
     def _build_side_by_side(self, generations: list[Generation]) -> None:
         """Build generations in threads; all else is done in this one."""

@@ -52,7 +52,8 @@ def prune(
     Args:
         layout: The claim.
         manifest: Whose objects are looked at, besides those of ``unlinked``.
-        unlinked: Generations that this run took a link off.
+        unlinked: Generations that this run took a link off, or an earlier one that was killed
+            built or took a link off.
         staging: Where they are moved to before they are deleted.
         report: Told of every generation and blob removed.
         now: Seconds since the epoch.
@@ -69,8 +70,8 @@ def sweep_staging(
 ) -> set[GenerationRef]:
     """Remove what killed runs left half-done; their retry may need the space.
 
-    Returns the generations that runs of this server took a link off, perhaps without living to
-    prune them: a link that is removed is moved into ``.staging`` first.
+    Returns the generations that runs of this server built or took a link off, perhaps without
+    living to link or prune them: they have left a link in ``.staging``.
     """
     unlinked = set()
     for entry in disk.list_folder(layout.staging):
