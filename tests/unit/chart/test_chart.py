@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.unit.chart.rendering import (
     Manifest,
     helm,
     only,
+    parse,
     render,
     template,
 )
@@ -104,7 +107,7 @@ def test_every_value_is_explained_and_described_by_the_schema() -> None:
         yaml.safe_load(text),
         yaml.safe_load((CHART / "values.schema.json").read_text()),
     )
-    assert set(values) == set(schema["properties"]) - {"global"}
+    assert set(values) == set(schema["properties"]) - {"global", "enabled"}
     for block in text.split("\n\n"):
         assert block.startswith("#") or "\n  #" in block, f"no comment:\n{block}"
     assert len(list(chart_values.read_values(text))) > 40
@@ -395,6 +398,20 @@ def test_a_service_account_of_the_user_is_used() -> None:
 def test_names_are_not_too_long_whatever_the_release_is_called() -> None:
     objects = render(fullnameOverride="x" * 63, crds={"install": False})
     assert all(len(each["metadata"]["name"]) <= 63 for each in objects)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_chart_that_depends_on_it_may_have_a_condition(tmp_path: Path, enabled: bool) -> None:
+    name = "triton-operator"
+    depends = [{"name": name, "version": "*", "condition": f"{name}.enabled"}]
+    umbrella = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": depends}
+    (tmp_path / "Chart.yaml").write_text(json.dumps(umbrella))
+    (tmp_path / "values.yaml").write_text(json.dumps({name: {"enabled": enabled}}))
+    (tmp_path / "charts").mkdir()
+    shutil.copytree(CHART, tmp_path / "charts" / name)
+
+    rendered = parse(helm("template", RELEASE, tmp_path, "--kube-version", "1.34.0"))
+    assert ("Deployment" in {each["kind"] for each in rendered}) == enabled
 
 
 def test_what_users_add_to_pods_is_there() -> None:
