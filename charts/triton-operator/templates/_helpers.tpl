@@ -33,7 +33,7 @@
 {{- $_ := set $ours "app.kubernetes.io/managed-by" .Release.Service }}
 {{- $_ := set $ours "app.kubernetes.io/part-of" "triton-operator" }}
 {{- /* Each template adds what component it is. */}}
-{{- toYaml (merge $ours (omit .Values.commonLabels "app.kubernetes.io/component")) }}
+{{- toYaml (merge $ours (omit (default dict .Values.commonLabels) "app.kubernetes.io/component")) }}
 {{- end }}
 
 {{/* On all pods of a release, and on nothing else that runs. */}}

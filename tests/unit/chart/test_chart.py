@@ -358,6 +358,18 @@ def test_values_reach_the_operator() -> None:
     assert settings_of(only("Deployment", render(syncImage="mine:1"))).sync_image == "mine:1"
 
 
+def test_a_map_or_list_that_is_left_empty_is_as_if_it_were_not_there(
+    objects: list[Manifest],
+) -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    required = json.loads((CHART / "values.schema.json").read_text())["required"]
+    empty = [
+        name for name, default in values.items() if default in ({}, []) and name not in required
+    ]
+    assert {"podLabels", "commonLabels", "tolerations"} <= set(empty)
+    assert render(**dict.fromkeys(empty)) == objects
+
+
 @pytest.mark.parametrize("kind", WORKLOADS)
 def test_placement_reaches_the_pods(kind: str) -> None:
     placement: dict[str, Any] = {
