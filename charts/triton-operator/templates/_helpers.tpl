@@ -122,7 +122,7 @@ env:
   - name: TRITON_OPERATOR_LEASE_NAME
     value: {{ include "triton-operator.fullname" . }}
   - name: TRITON_OPERATOR_LEASE_SECONDS
-    value: {{ .Values.leaderElection.leaseDurationSeconds | quote }}
+    value: {{ .Values.leaderElection.leaseDurationSeconds | int64 | quote }}
   - name: TRITON_OPERATOR_IDENTITY
     valueFrom:
       fieldRef:
@@ -135,7 +135,7 @@ env:
   - name: TRITON_OPERATOR_SCRAPE_DEADLINE_SECONDS
     value: {{ .scrapeDeadlineSeconds | quote }}
   - name: TRITON_OPERATOR_MAX_GPUS
-    value: {{ .maxGPUs | quote }}
+    value: {{ .maxGPUs | int64 | quote }}
   {{- with .namespaceMaxGPUs }}
   - name: TRITON_OPERATOR_NAMESPACE_MAX_GPUS
     value: {{ toJson . | quote }}

@@ -358,6 +358,22 @@ def test_values_reach_the_operator() -> None:
     assert settings_of(only("Deployment", render(syncImage="mine:1"))).sync_image == "mine:1"
 
 
+def test_large_numbers_reach_the_operator() -> None:
+    """Helm reads the numbers of a values file as floating-point ones."""
+    found = settings_of(
+        only(
+            "Deployment",
+            render(
+                resyncSeconds=3_600_000,
+                autoscaling={"maxGPUs": 2_000_000, "namespaceMaxGPUs": {"team-a": 1_000_000}},
+                leaderElection={"leaseDurationSeconds": 1_234_567},
+            ),
+        )
+    )
+    assert (found.resync_seconds, found.lease_seconds) == (3_600_000, 1_234_567)
+    assert (found.max_gpus, found.namespace_max_gpus) == (2_000_000, {"team-a": 1_000_000})
+
+
 def test_a_map_or_list_that_is_left_empty_is_as_if_it_were_not_there(
     objects: list[Manifest],
 ) -> None:
