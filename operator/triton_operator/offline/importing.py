@@ -13,6 +13,7 @@ from triton_operator.offline.naming import Naming
 from triton_operator.offline.pools import Pool, build_server_spec, plan_pools
 from triton_operator.repository.config_pbtxt import from_proto, parse_text, render, to_proto
 from triton_operator.repository.model_config_schema import ModelConfig
+from triton_operator.repository.sources import is_web
 
 INLINE_LIMIT: Final = 65_536
 """Bytes of a text file that is still written into the object."""
@@ -184,7 +185,7 @@ class _Content:
         versions = []
         for number, files in self._model.versions:
             if files:
-                versions.append({"version": number} | self._version(number, files))
+                versions += self._version(number, files)
             elif not config.HasField("ensemble_scheduling"):
                 self._lose(f"{number}/", "is empty: a version needs files")
         fields: dict[str, Any] = {"versions": versions} if versions else {}
@@ -193,23 +194,33 @@ class _Content:
             self._lose(file.path, "is no small text, and only a version can fetch files")
         return fields | ({"files": texts} if texts else {})
 
-    def _version(self, number: int, files: tuple[RepositoryFile, ...]) -> dict[str, Any]:
+    def _version(self, number: int, files: tuple[RepositoryFile, ...]) -> list[dict[str, Any]]:
+        """Return one version, none if its files cannot be fetched."""
         texts, others = self._split(files)
         if len(texts) > _MAX_INLINE_FILES:
             texts, others = {}, list(files)
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {"version": number}
         if others:
-            fields["source"] = self._source(number, others)
-        return fields | ({"files": texts} if texts else {})
+            source = self._source(number, others)
+            if source is None:
+                self._lose(
+                    f"{number}/",
+                    "has to be fetched as a folder, which HTTP cannot list: put it on a claim or"
+                    " into a bucket",
+                )
+                return []
+            fields["source"] = source
+        return [fields | ({"files": texts} if texts else {})]
 
-    def _source(self, number: int, files: list[RepositoryFile]) -> dict[str, str]:
+    def _source(self, number: int, files: list[RepositoryFile]) -> dict[str, str] | None:
+        """Return where files are fetched from, None if they cannot be from below the prefix."""
         if not self._wishes.uri_prefix:
             self._result.needs_prefix = True
         uri = f"{self._wishes.uri_prefix.rstrip('/')}/{self._model.name}/{number}"
         name = files[0].path
         simple = name.isascii() and name.isprintable() and "/" not in name and " " not in name
         if len(files) > 1 or not simple:
-            return {"uri": uri}
+            return None if is_web(uri) else {"uri": uri}
         checksum = {"sha256": files[0].sha256()} if self._wishes.checksums else {}
         return {"uri": f"{uri}/{name}"} | checksum
 

@@ -27,6 +27,7 @@ from triton_operator.repository.config_pbtxt import build_config, from_proto, pa
 from triton_operator.settings import Settings
 
 CONFIGS = sorted((Path(__file__).parent / "configs").glob("*.pbtxt"))
+_WEB = "https://models.example/v1"
 PREFIX = Wishes(uri_prefix="pvc://models/repository")
 
 Files = Mapping[str, str | bytes]
@@ -263,6 +264,33 @@ def test_what_cannot_be_carried_is_told(tmp_path: Path) -> None:
     assert specs(result)["a"]["configText"] == "backend python"
     assert "'other' is not the folder's" in text_of(result)
     assert "config" not in specs(result)["d"]
+
+
+@pytest.mark.parametrize(
+    ("files", "fetched"),
+    [
+        ({"net/1/model.onnx": b"\0"}, f"{_WEB}/net/1/model.onnx"),
+        ({"net/1/model.onnx": b"\0", "net/1/labels.txt": "a"}, f"{_WEB}/net/1/model.onnx"),
+        ({"net/1/model.onnx": b"\0", "net/1/model.onnx.data": b"\0"}, None),
+        ({"net/1/model dir/model.onnx": b"\0"}, None),
+    ],
+)
+def test_a_folder_on_the_web_cannot_be_fetched(
+    tmp_path: Path, files: Files, fetched: str | None
+) -> None:
+    """Nothing there lists it: its address would be taken for that of a file."""
+    other = {"net/2/model.py": "pass"}
+    result = imported(tmp_path, {**files, **other}, Wishes(uri_prefix=f"{_WEB}/"))
+    versions = specs(result)["net"]["versions"]
+    assert {"version": 2, "files": {"model.py": "pass"}} in versions
+    assert [each["source"] for each in versions if each["version"] == 1] == (
+        [{"uri": fetched}] if fetched else []
+    )
+    why = "1/ has to be fetched as a folder, which HTTP cannot list"
+    assert [why.removeprefix("1/ ") in problem for problem in result.problems] == (
+        [] if fetched else [True]
+    )
+    assert (f"# Left out: {why}" in text_of(result)) == (fetched is None)
 
 
 def test_too_much_text_for_one_server_is_told(tmp_path: Path, capsys: Any) -> None:
