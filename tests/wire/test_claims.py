@@ -1,7 +1,9 @@
 """``pvc://``: real files of a claim, and everything that looks like one but is not."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,33 @@ def test_a_file_or_a_folder_of_a_claim_is_read(models: Path) -> None:
     assert read_claim(models, "pvc://models/bert") == tree
     assert read_claim(models, "pvc://models/bert/") == tree
     assert set(read_claim(models, "pvc://models")) == {f"bert/{path}" for path in tree}
+
+
+def test_files_of_one_folder_are_not_compared_with_each_other(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be 100,000: it took minutes."""
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    def walk(folder: Path, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for base, folders, files in real(folder, **options):
+            yield base, folders, [Name(name) for name in files]
+
+    for number in range(100):
+        (models / "bert/vocab" / str(number)).touch()
+    real = os.walk
+    monkeypatch.setattr(os, "walk", walk)
+    assert len(read_claim(models, "pvc://models/bert")) == 102
+    assert compared <= 200
 
 
 def test_symbolic_links_inside_the_claim_are_followed(models: Path) -> None:

@@ -107,15 +107,16 @@ class ClaimSources:
         for base, folders, files in os.walk(folder, onerror=_raise):
             relative = Path(base).relative_to(folder)
             folders[:] = [name for name in folders if name != _IGNORED]
-            for name in (*folders, *files):
+            for name in folders:
                 entry = (relative / name).as_posix()
-                if name in files:
-                    self._resolve(f"{uri.rstrip('/')}/{entry}")
-                    found.append(entry)
-                elif (folder / entry).is_symlink():
+                if (folder / entry).is_symlink():
                     raise InvalidSourceError(
                         f"{uri}: {entry} is a symbolic link to a folder; put the folder there"
                     )
+            for name in files:
+                entry = (relative / name).as_posix()
+                self._resolve(f"{uri.rstrip('/')}/{entry}")
+                found.append(entry)
         return sorted(found)
 
 
