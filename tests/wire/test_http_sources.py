@@ -19,6 +19,7 @@ from tests.wire.fetching import Fetcher
 from tests.wire.servers import Scripted, send, send_range
 from triton_operator.adapters.credentials import Secrets
 from triton_operator.adapters.sources import open_sources
+from triton_operator.adapters.web import needs_no_proxy
 from triton_operator.repository.downloads import Limits
 from triton_operator.repository.manifest import SourceRef
 from triton_operator.repository.sources import (
@@ -408,6 +409,31 @@ def test_the_password_of_a_uri_stays_with_its_host(server: Scripted, http: Fetch
         assert not any("authorization" in each for each in elsewhere.requests)
 
 
+@pytest.mark.parametrize(
+    ("host", "excluded"),
+    [
+        ("minio.storage.svc:9000", True),
+        ("x.svc.cluster.local", False),
+        ("10.1.2.3", True),
+        ("10.1.2.3:9000", True),
+        ("11.1.2.3:9000", False),
+        ("192.168.7.200", True),
+        ("192.168.8.1", False),
+        ("[fd00::7]:443", True),
+        ("[fd01::7]:443", False),
+        ("0xa010203", False),
+        ("10.example", False),
+    ],
+)
+def test_a_network_or_a_domain_needs_no_proxy(
+    monkeypatch: pytest.MonkeyPatch, host: str, excluded: bool
+) -> None:
+    networks = "10.0.0.0/8, 192.168.7.9/24,fd00::/16, 11.0.0.0/99, /, example/x"
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", f".svc,{networks}")
+    assert needs_no_proxy(host) == excluded
+
+
 class Proxy:
     """A CONNECT proxy that sends everybody to one server, and remembers whom they asked for."""
 
@@ -440,12 +466,13 @@ class Proxy:
         other.close()
 
 
+@pytest.mark.parametrize("excluded", ["127.0.0.1", ".svc, 127.0.0.0/8"])
 def test_a_proxy_is_used_unless_the_host_is_excluded(
-    tls, tmp_path, certificate, monkeypatch
+    tls, tmp_path, certificate, monkeypatch, excluded: str
 ) -> None:
     proxy = Proxy(urlsplit(tls).port or 0)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http://", "http://me:word@"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", excluded)
     sources = open_sources({}, ca_bundle=certificate[0], timeout_seconds=5)
     http = Fetcher(sources, tmp_path)
     assert http.read("https://models.test/model.onnx") == BODY

@@ -7,7 +7,8 @@ wait for it.
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
@@ -102,7 +103,7 @@ class Web:
         parts = urlsplit(uri)
         proxies = getproxies_environment()
         proxy = proxies.get(parts.scheme) or proxies.get("all", "")
-        if proxy and proxy_bypass(parts.netloc.rpartition("@")[2]):
+        if proxy and needs_no_proxy(parts.netloc.rpartition("@")[2]):
             proxy = ""
         with self._lock:
             if proxy not in self._pools:
@@ -154,6 +155,24 @@ class Answer:
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise connection_error(error, self._shown) from error
+
+
+def needs_no_proxy(host: str) -> bool:
+    """Tell whether ``NO_PROXY`` has a host, with or without a port: by name, or by its network.
+
+    What reads buckets knows networks as well, and the standard library does not.
+    """
+    if proxy_bypass(host):
+        return True
+    try:
+        address = ip_address(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+    for entry in getproxies_environment().get("no", "").split(","):
+        with suppress(ValueError):
+            if "/" in entry and address in ip_network(entry.strip(), strict=False):
+                return True
+    return False
 
 
 def connection_error(error: Exception, shown: str) -> SyncError:
