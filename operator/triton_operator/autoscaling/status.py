@@ -33,11 +33,16 @@ def build_status(
     return AutoscalingStatus(
         desired=decision.desired,
         queue_time_milliseconds=_milliseconds(waited / finished) if finished > 0 else None,
-        expected_queue_time_milliseconds=_milliseconds(
-            max((each.signals.fullest * (each.service or 0.0) for each in needs), default=0.0)
+        # Where nothing was measured, 0 would be the number of an idle server.
+        expected_queue_time_milliseconds=(
+            _milliseconds(max(each.signals.fullest * (each.service or 0.0) for each in needs))
+            if needs
+            else None
         ),
-        utilization=round(max((each.signals.utilization for each in needs), default=0.0), 2),
-        pending=sum(each.signals.pending for each in needs),
+        utilization=(
+            round(max(each.signals.utilization for each in needs), 2) if needs else None
+        ),
+        pending=sum(each.signals.pending for each in needs) if needs else None,
         startup_seconds=None if startup is None else round(startup),
         window_seconds=_window(needs),
         pods_answering=f"{decision.answering}/{decision.ready}",

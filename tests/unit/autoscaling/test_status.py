@@ -72,4 +72,7 @@ def test_a_silent_pool_says_so_and_keeps_its_decisions() -> None:
 
     assert status.pods_answering == "1/4"
     assert "answered" in status.hold
+    assert status.manifest().keys().isdisjoint(
+        {"pending", "utilization", "queueTimeMilliseconds", "expectedQueueTimeMilliseconds"}
+    ), "pods that hang are not idle"
     assert status.decisions == earlier.decisions
