@@ -185,6 +185,10 @@ def _assess(
         shape = seen.shapes.get(model, ModelShape())
         if signals.seconds <= 0 or not shape.instances:
             continue  # first seen: there is nothing to compare with; or an ensemble
+        if shape.decoupled:
+            models.pop(model, None)
+            needs.append(ModelNeed(model, signals, None, unseen=explain.DECOUPLED))
+            continue
         before = memory.models.get(model)
         if before is None:
             down = spec.scale_down

@@ -10,6 +10,8 @@ from triton_operator.autoscaling.model_need import ModelNeed
 if TYPE_CHECKING:
     from triton_operator.autoscaling.decision import Pool
 
+DECOUPLED = "it is decoupled, and Triton counts its requests as done when they begin"
+
 
 def decision(
     needs: list[ModelNeed], pool: Pool, desired: int, wanted: int, spec: Autoscaling
@@ -26,9 +28,7 @@ def need(each: ModelNeed, spec: Autoscaling) -> str:
     signals = each.signals
     text = f"{each.model}: {signals.arrivals:.1f} requests/s"
     if each.load is None or each.rule is None or each.capacity is None:
-        if each.stuck:
-            return f"{text}, {signals.pending:.0f} waiting and none finished on {_pods(each.stuck)}"
-        return f"{text}; how long one takes is not known yet" if signals.pending else text
+        return text + _unmeasured(each)
     if not each.pods:
         return f"{each.model}: no requests within {_duration(each.rule.window)}"
     text += f" keep {each.load:.1f} pods busy"
@@ -56,8 +56,21 @@ def need(each: ModelNeed, spec: Autoscaling) -> str:
     )
 
 
+def _unmeasured(each: ModelNeed) -> str:
+    """Go on about a model whose load is not known."""
+    waiting = each.signals.pending
+    if each.unseen:
+        return f"; its load cannot be seen: {each.unseen}"
+    if each.stuck:
+        return f", {waiting:.0f} waiting and none finished on {_pods(each.stuck)}"
+    return "; how long one takes is not known yet" if waiting else ""
+
+
 def hold(needs: list[ModelNeed], pool: Pool, *, young: bool) -> str:
     """Say why no pod is taken away, empty if one may be."""
+    for each in needs:
+        if each.unseen:  # told first: the others pass
+            return f"the load of {each.model} cannot be seen: {each.unseen}"
     if young:
         return "the operator has not watched for a whole stabilization window yet"
     if pool.rolling_out:

@@ -39,6 +39,8 @@ class ModelNeed:
     signals: Signals
     load: float | None
     """Pods that the arrivals keep busy; None while the service time is not known."""
+    unseen: str = ""
+    """Why its load cannot be seen, whatever arrives; empty if it can."""
     service: float | None = None
     """Busy seconds of an instance per request."""
     capacity: Capacity | None = None

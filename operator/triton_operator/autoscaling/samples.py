@@ -70,3 +70,5 @@ class ModelShape:
     """0 of an ensemble, which runs nothing itself."""
     max_batch: int = 1
     """Largest batch that Triton forms by itself; 1 without dynamic batching."""
+    decoupled: bool = False
+    """Whether answers may come, in any number, after Triton has counted the request as done."""

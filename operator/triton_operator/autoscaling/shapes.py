@@ -34,9 +34,10 @@ def parse_shape(config: Mapping[str, Any]) -> ModelShape:
         instances = sum(_instances(group) for group in config.get("instance_group", ()))
         batch = int(config.get("max_batch_size", 0))
         batches = any(config.get(batcher) is not None for batcher in _BATCHERS)
+        decoupled = bool((config.get("model_transaction_policy") or {}).get("decoupled"))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"cannot read the config: {error}"[:200]) from None
-    return ModelShape(max(1, instances), max(1, batch) if batches else 1)
+    return ModelShape(max(1, instances), max(1, batch) if batches else 1, decoupled)
 
 
 def _instances(group: Mapping[str, Any]) -> int:
@@ -47,11 +48,16 @@ def _instances(group: Mapping[str, Any]) -> int:
 
 
 def shapes_by_model(shapes: Shapes) -> dict[str, ModelShape]:
-    """Return one shape for each model of a server: the least, while its pods differ."""
+    """Return one shape for each model of a server: the least, while its pods differ.
+
+    It is decoupled if it is so on any pod.
+    """
     found: dict[str, ModelShape] = {}
     for key, shape in shapes.items():
         other = found.get(key.model, shape)
         found[key.model] = ModelShape(
-            min(shape.instances, other.instances), min(shape.max_batch, other.max_batch)
+            min(shape.instances, other.instances),
+            min(shape.max_batch, other.max_batch),
+            shape.decoupled or other.decoupled,
         )
     return found

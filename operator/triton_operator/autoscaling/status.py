@@ -27,7 +27,7 @@ def build_status(
             reason=decision.reason,
         )
         decisions = (made, *decisions)[:KEPT_DECISIONS]
-    needs = decision.needs
+    needs = [each for each in decision.needs if not each.unseen]
     finished = sum(each.signals.finished for each in needs)
     waited = sum(each.signals.waited for each in needs)
     return AutoscalingStatus(
@@ -39,25 +39,26 @@ def build_status(
             if needs
             else None
         ),
-        utilization=(
-            round(max(each.signals.utilization for each in needs), 2) if needs else None
-        ),
+        utilization=(round(max(each.signals.utilization for each in needs), 2) if needs else None),
         pending=sum(each.signals.pending for each in needs) if needs else None,
         startup_seconds=None if startup is None else round(startup),
         window_seconds=_window(needs),
         pods_answering=f"{decision.answering}/{decision.ready}",
         hold=decision.hold,
-        models=tuple(_model(each) for each in needs[:SHOWN_MODELS]),
+        models=tuple(_model(each) for each in decision.needs[:SHOWN_MODELS]),
         decisions=decisions,
     )
 
 
-def _window(needs: tuple[ModelNeed, ...]) -> int | None:
+def _window(needs: list[ModelNeed]) -> int | None:
     return max((round(each.rule.window) for each in needs if each.rule is not None), default=None)
 
 
 def _model(need: ModelNeed) -> ModelLoad:
     signals = need.signals
+    if need.unseen:
+        arrivals = _significant(signals.arrivals)
+        return ModelLoad(name=need.model, arrivals_per_second=arrivals, pending=signals.pending)
     wait = signals.mean_wait
     return ModelLoad(
         name=need.model,

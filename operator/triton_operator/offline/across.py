@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from triton_operator.api.model import TritonModel
+from triton_operator.autoscaling.explain import DECOUPLED
 from triton_operator.errors import InvalidSpecError
 from triton_operator.offline.documents import Place
 from triton_operator.offline.findings import Finding, Severity, find
@@ -77,6 +78,29 @@ def _check_group(group: Group, *, strict: bool) -> Iterator[Finding]:
         yield from _check_alone(group, model, spec, config)
         yield from _check_ensemble(group, model, config, configs, strict=strict)
     yield from _check_size(group)
+    yield from _check_autoscaling(group, configs)
+
+
+def _check_autoscaling(group: Group, configs: Mapping[str, ModelConfig]) -> Iterator[Finding]:
+    """Yield models whose load the autoscaler of their server cannot see."""
+    server = group.server
+    if server is None or server.document is None or group.judge().spec.autoscaling is None:
+        return
+    for name, config in sorted(configs.items()):
+        # The vLLM backend completes the configs of its models to that.
+        if config.model_transaction_policy.decoupled or config.backend == "vllm":
+            message = (
+                f"the load of {name} cannot be seen: {DECOUPLED}. No pod would be taken away, and"
+                " none added for it: set replicas, or have an HPA or KEDA set them from metrics"
+                " of its own"
+            )
+            yield find(
+                server.document,
+                "spec.autoscaling",
+                message,
+                reason="LoadUnseen",
+                severity=Severity.WARNING,
+            )
 
 
 def _check_size(group: Group) -> Iterator[Finding]:

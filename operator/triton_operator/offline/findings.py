@@ -15,7 +15,7 @@ class Severity(StrEnum):
     MISTAKE = "mistake"
     """The API server or the operator would refuse the object."""
     WARNING = "warning"
-    """What is needed may be in the cluster, but is not in the files."""
+    """Both would take it, and it may not do what is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Report:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What may be refused."""
+        """What may not do what is meant."""
         return self._of(Severity.WARNING)
 
     def to_json(self) -> dict[str, Any]:

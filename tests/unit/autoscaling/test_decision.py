@@ -368,6 +368,51 @@ def test_an_ensemble_needs_no_pods_beside_those_of_its_members() -> None:
     assert decision.needs[0].load == pytest.approx(2 * 20 * 0.1 / 4)  # one of two pods answered
 
 
+def decide_beside_a_stream(rates: dict[str, float], pods: int, seconds: float) -> Decision:
+    """Let models be asked so often per second; ``llm`` is decoupled, and done with each in 1 ms."""
+    memory = Memory()
+    shapes = {"llm": ModelShape(decoupled=True), "m": ModelShape()}
+    for tick in range(round(seconds / SECONDS)):
+        at = SECONDS * tick
+        seen = [
+            sample(
+                {
+                    model: counters(
+                        rate / pods * at,
+                        compute_us=(1e3 if model == "llm" else 1e5) * rate / pods * at,
+                    )
+                    for model, rate in rates.items()
+                },
+                f"pod-{index}",
+                at,
+            )
+            for index in range(pods)
+        ]
+        decision, memory = decide(spec(), Observed(at, Pool(pods, pods), seen, shapes), memory)
+    return decision
+
+
+@pytest.mark.parametrize("rates", [{"llm": 8.0}, {"llm": 0.0}, {"llm": 8.0, "m": 5.0}])
+def test_what_a_decoupled_model_needs_is_not_guessed(rates: dict[str, float]) -> None:
+    decision = decide_beside_a_stream(rates, pods=4, seconds=900)
+
+    assert decision.desired == 4
+    assert decision.hold.startswith("the load of llm cannot be seen: it is decoupled")
+    needs = {each.model: each for each in decision.needs}
+    assert needs["llm"].signals.arrivals == pytest.approx(rates["llm"])
+    assert needs["llm"].load is None
+    assert not needs["llm"].pods
+    if "m" not in rates:
+        assert decision.reason.startswith(f"llm: {rates['llm']:.1f} requests/s; its load cannot")
+
+
+def test_other_models_beside_a_decoupled_one_are_followed_upwards() -> None:
+    decision = decide_beside_a_stream({"llm": 8.0, "m": 35.0}, pods=4, seconds=30)
+
+    assert decision.desired > 4
+    assert decision.reason.startswith("m: 35.0 requests/s keep 3.5 pods busy")
+
+
 def test_ever_new_sizes_of_batches_do_not_fill_the_memory() -> None:
     """A pod may tell of any."""
     memory, pool = Memory(), Pool(desired=1, ready=1)

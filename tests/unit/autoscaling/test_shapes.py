@@ -55,6 +55,14 @@ def test_only_a_batcher_makes_batches(config: dict[str, Any], largest: int) -> N
 
 
 @pytest.mark.parametrize(
+    ("policy", "decoupled"),
+    [({"decoupled": True}, True), ({"decoupled": False}, False), (None, False)],
+)
+def test_a_decoupled_model_says_so(policy: dict[str, bool] | None, decoupled: bool) -> None:
+    assert parse_shape({"model_transaction_policy": policy}).decoupled is decoupled
+
+
+@pytest.mark.parametrize(
     "config",
     [
         [],
@@ -65,6 +73,7 @@ def test_only_a_batcher_makes_batches(config: dict[str, Any], largest: int) -> N
         {"instance_group": [{"kind": "KIND_GPU", "gpus": 3}]},
         {"max_batch_size": {}},
         {"max_batch_size": float("inf")},
+        {"model_transaction_policy": 3},
     ],
 )
 def test_a_config_that_is_not_tritons_is_refused(config: Any) -> None:
@@ -77,5 +86,5 @@ def test_while_pods_differ_a_server_has_the_least_capacity() -> None:
     other = ShapeKey("b", "t", "n", None)
 
     assert shapes_by_model(
-        {old: ModelShape(1, 8), new: ModelShape(4, 4), other: ModelShape(2, 1)}
-    ) == {"m": ModelShape(1, 4), "n": ModelShape(2, 1)}
+        {old: ModelShape(1, 8, decoupled=True), new: ModelShape(4, 4), other: ModelShape(2, 1)}
+    ) == {"m": ModelShape(1, 4, decoupled=True), "n": ModelShape(2, 1)}

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.unit.autoscaling.pods import Plant, spec
+from tests.unit.autoscaling.pods import Plant, counters, sample, spec
 from triton_operator.api.autoscaling import AutoscalingStatus
+from triton_operator.autoscaling.decision import Memory, Observed, Pool, decide
+from triton_operator.autoscaling.samples import ModelShape
 from triton_operator.autoscaling.status import build_status
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,6 +27,23 @@ def test_the_status_has_every_number_with_its_unit() -> None:
     assert model["name"] == "m"
     assert model["serviceTimeMilliseconds"] == 100
     assert model["arrivalsPerSecond"] == 36
+
+
+def test_of_a_decoupled_model_only_the_arrivals_are_told() -> None:
+    memory = Memory()
+    for at in (0.0, 5.0):
+        page = sample({"llm": counters(8 * at)}, at=at)
+        seen = Observed(at, Pool(1, 1), [page], {"llm": ModelShape(decoupled=True)})
+        decision, memory = decide(spec(), seen, memory)
+
+    status = build_status(decision, None, None, START).manifest()
+
+    assert status.keys().isdisjoint(
+        {"pending", "utilization", "queueTimeMilliseconds", "expectedQueueTimeMilliseconds"}
+    )
+    (model,) = status["models"]
+    assert model["arrivalsPerSecond"] == 8
+    assert model.keys().isdisjoint({"offeredLoad", "serviceTimeMilliseconds", "desired"})
 
 
 def test_a_start_up_time_that_nobody_measured_is_not_told() -> None:
@@ -72,7 +91,11 @@ def test_a_silent_pool_says_so_and_keeps_its_decisions() -> None:
 
     assert status.pods_answering == "1/4"
     assert "answered" in status.hold
-    assert status.manifest().keys().isdisjoint(
-        {"pending", "utilization", "queueTimeMilliseconds", "expectedQueueTimeMilliseconds"}
+    assert (
+        status.manifest()
+        .keys()
+        .isdisjoint(
+            {"pending", "utilization", "queueTimeMilliseconds", "expectedQueueTimeMilliseconds"}
+        )
     ), "pods that hang are not idle"
     assert status.decisions == earlier.decisions

@@ -241,6 +241,27 @@ def test_files_that_no_config_map_can_hold_are_a_mistake() -> None:
     assert keys(mistakes(pool(), small, large)) == {("b", "TooLarge", "spec.versions")}
 
 
+AUTOSCALING = {"maxReplicas": 4, "targetQueueTimeMilliseconds": 500}
+
+
+@pytest.mark.parametrize(
+    "llm",
+    [
+        {"config": {"backend": "python", "modelTransactionPolicy": {"decoupled": True}}},
+        {"configText": 'backend: "python" model_transaction_policy { decoupled: true }'},
+        {"config": {"backend": "vllm"}},  # which makes it so
+    ],
+)
+def test_autoscaling_by_a_load_that_cannot_be_seen_is_a_warning(llm: Manifest) -> None:
+    report = report_on(pool(autoscaling=AUTOSCALING), in_pool("a"), in_pool("llm", **llm))
+
+    assert report.mistakes == ()
+    (warning,) = report.warnings
+    assert (warning.kind, warning.field) == ("TritonServer", "spec.autoscaling")
+    assert warning.message.startswith("the load of llm cannot be seen: it is decoupled")
+    assert report_on(pool(replicas=2), in_pool("llm", **llm)).warnings == ()
+
+
 def test_objects_of_other_kinds_are_counted() -> None:
     report = report_on(pool(), {"apiVersion": "v1", "kind": "Secret"}, in_pool("a"))
 

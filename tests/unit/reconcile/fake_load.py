@@ -43,6 +43,8 @@ class FakeLoad:
         """The one pod that all requests of a server reach."""
         self.stuck: set[str] = set()
         """Servers whose pods finish no request."""
+        self.decoupled: set[str] = set()
+        """Models that are."""
         self.scraped: set[str] = set()
         """Names of pods that were asked."""
 
@@ -85,7 +87,9 @@ class FakeLoad:
 
     async def shapes(self, pods: Mapping[Pod, Served], known: Shapes) -> Shapes:
         return {
-            ShapeKey(pod.uid, pod.started_at, model, each.config_hash): ModelShape()
+            ShapeKey(pod.uid, pod.started_at, model, each.config_hash): ModelShape(
+                decoupled=model in self.decoupled
+            )
             for pod, served in pods.items()
             for model, each in served.items()
         }

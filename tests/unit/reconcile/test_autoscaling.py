@@ -97,6 +97,24 @@ async def test_a_settled_idle_server_costs_no_write(serving: World, operator: Op
     assert serving.writes[before:] == []
 
 
+async def test_a_server_whose_load_cannot_be_seen_keeps_its_pods_and_says_why(
+    serving: World, operator: Operator
+) -> None:
+    serving.load.arrivals["vision"] = 25.0
+    await operator.run(seconds=2 * WINDOW)
+    most = live(serving)
+    assert most > 1
+    serving.load.decoupled.add("resnet")
+    serving.load.arrivals["vision"] = 0.0
+    await operator.run(seconds=4 * WINDOW)
+
+    assert live(serving) == most
+    status = serving.server_status("vision").autoscaling
+    assert status is not None
+    assert status.hold.startswith("the load of resnet cannot be seen: it is decoupled")
+    assert status.utilization is None
+
+
 @pytest.mark.exhaustive
 async def test_a_steady_load_is_told_seldom(serving: World, operator: Operator) -> None:
     serving.load.arrivals["vision"] = 25.0
