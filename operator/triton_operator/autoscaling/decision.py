@@ -165,7 +165,7 @@ _WORTH_A_CHANGE = 0.95
 def _assess(
     spec: Autoscaling, seen: Observed, memory: Memory
 ) -> tuple[list[ModelNeed], dict[str, ModelMemory]]:
-    pool = seen.pool
+    pool, down = seen.pool, spec.scale_down
     around = Circumstances(
         at=seen.at,
         target=spec.target_queue_time_milliseconds / 1000,
@@ -177,8 +177,9 @@ def _assess(
         patience=spec.scale_up.stabilization_window_seconds,
         least=spec.min_replicas,
         most=_most(spec, pool),
-        stay=(1 - spec.scale_down.max_percent / 100) ** (1 / spec.scale_down.period_seconds),
+        stay=(1 - down.max_percent / 100) ** (1 / down.period_seconds),
     )
+    begun = begin_rehearsal(down.stabilization_window_seconds, down.longest_window_seconds)
     needs: list[ModelNeed] = []
     models = {model: each for model, each in memory.models.items() if model in seen.shapes}
     for model, signals in measure(memory.samples, seen.samples, seen.shapes).items():
@@ -189,12 +190,11 @@ def _assess(
             models.pop(model, None)
             needs.append(ModelNeed(model, signals, None, unseen=explain.DECOUPLED))
             continue
-        before = memory.models.get(model)
-        if before is None:
-            down = spec.scale_down
-            before = ModelMemory(
-                begin_rehearsal(down.stabilization_window_seconds, down.longest_window_seconds)
-            )
+        before = memory.models.get(model) or ModelMemory(begun)
+        if before.rehearsal.habits != begun.habits:
+            # Other windows in the spec: other rules, which nobody has rehearsed, on the same loads.
+            rehearsal = replace(begun, loads=before.rehearsal.loads)
+            before = replace(before, rehearsal=rehearsal)
         need, models[model] = assess_need(model, signals, shape, before, around)
         needs.append(need)
     needs.sort(key=lambda each: (-each.pods, each.model))

@@ -138,6 +138,46 @@ def test_an_idle_pool_forgets_a_surge_with_the_longest_window(surge: int) -> Non
     assert len(plant.pods) == 1
 
 
+def windows(seconds: int, longest: int) -> dict[str, object]:
+    return {
+        "stabilizationWindowSeconds": seconds,
+        "longestWindowSeconds": longest,
+        "maxPercent": 100,
+    }
+
+
+def test_a_shorter_window_of_the_spec_holds_at_once() -> None:
+    plant = Plant(spec(scaleDown=windows(600, 600)))
+    plant.start(8)
+    plant.run(48, 700)
+    pods = len(plant.pods)
+    plant.run(0, 120)
+    assert len(plant.pods) == pods
+
+    plant.spec = spec(scaleDown=windows(60, 60))
+    decision = plant.run(0, 2 * SECONDS)
+
+    assert len(plant.pods) == 1
+    rule = decision.needs[0].rule
+    assert rule is not None
+    assert rule.window == 60
+
+
+def test_a_longer_window_of_the_spec_knows_the_load_before_it() -> None:
+    plant = Plant(spec(scaleDown=windows(300, 300)))
+    plant.start(8)
+    plant.run(48, 400)
+    plant.run(0, 200)
+    pods = len(plant.pods)
+
+    plant.spec = spec(scaleDown=windows(900, 900))
+    plant.run(0, 600)
+    assert len(plant.pods) == pods
+
+    plant.run(0, 150)
+    assert len(plant.pods) == 1
+
+
 def test_a_pool_shrinks_step_by_step() -> None:
     plant = settled(8, 0.6)
     plant.run(0, 330)
