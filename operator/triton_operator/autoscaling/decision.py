@@ -11,7 +11,7 @@ from triton_operator.autoscaling.model_need import Circumstances, ModelNeed, ass
 from triton_operator.autoscaling.rehearsal import begin_rehearsal
 from triton_operator.autoscaling.samples import ModelShape, PodSample
 from triton_operator.autoscaling.sharing import EVERYWHERE
-from triton_operator.autoscaling.signals import measure
+from triton_operator.autoscaling.signals import Signals, measure
 from triton_operator.autoscaling.surge import KEEP_SECONDS
 from triton_operator.autoscaling.trail import NO_TRAIL, Trail
 
@@ -52,7 +52,7 @@ class Observed:
     samples: Sequence[PodSample]
     """Of the ready pods that answered."""
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)
-    """By model; one instance without dynamic batching where a model is missing."""
+    """By model, as far as they could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +183,15 @@ def _assess(
     needs: list[ModelNeed] = []
     models = {model: each for model, each in memory.models.items() if model in seen.shapes}
     for model, signals in measure(memory.samples, seen.samples, seen.shapes).items():
-        shape = seen.shapes.get(model, ModelShape())
-        if signals.seconds <= 0 or not shape.instances:
-            continue  # first seen: there is nothing to compare with; or an ensemble
-        if shape.decoupled:
-            models.pop(model, None)
-            needs.append(ModelNeed(model, signals, None, unseen=explain.DECOUPLED))
+        shape, known = seen.shapes.get(model), memory.models.get(model)
+        if signals.seconds <= 0 or not _has_load(shape, signals):
+            continue  # first seen: there is nothing to compare with
+        if shape is None or shape.decoupled:
+            unseen = explain.UNREAD if shape is None else explain.DECOUPLED
+            needs.append(ModelNeed(model, signals, None, unseen=unseen))
+            models |= {model: known} if known is not None else {}
             continue
-        before = memory.models.get(model) or ModelMemory(begun)
+        before = known or ModelMemory(begun)
         if before.rehearsal.habits != begun.habits:
             # Other windows in the spec: other rules, which nobody has rehearsed, on the same loads.
             rehearsal = replace(begun, loads=before.rehearsal.loads)
@@ -199,6 +200,14 @@ def _assess(
         needs.append(need)
     needs.sort(key=lambda each: (-each.pods, each.model))
     return needs, models
+
+
+def _has_load(shape: ModelShape | None, signals: Signals) -> bool:
+    """Return whether a model has a load of its own: that of an ensemble is its members'."""
+    if shape is None:
+        # One that was unloaded is not asked, but leaves some of its counters on the page.
+        return signals.arrivals > 0 or signals.pending > 0
+    return shape.instances > 0
 
 
 def _most(spec: Autoscaling, pool: Pool) -> int:

@@ -10,6 +10,7 @@ from triton_operator.autoscaling.model_need import ModelNeed
 if TYPE_CHECKING:
     from triton_operator.autoscaling.decision import Pool
 
+UNREAD = "its config could not be read yet"
 DECOUPLED = "it is decoupled, and Triton counts its requests as done when they begin"
 
 

@@ -18,7 +18,7 @@ class Followed:
     """What is known of one server, in this process only."""
 
     uid: str
-    served: Mapping[Pod, Served]
+    served: Mapping[Pod, Served] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     shapes: Shapes = field(default_factory=dict)
     startups: Mapping[str, float] = field(default_factory=dict)
@@ -33,6 +33,15 @@ class Followed:
     scaling: Scaling = field(default_factory=Scaling)
     """What the next pass is to do and to tell."""
     told_at: float | None = None
+
+    def hear(self, served: Mapping[Pod, Served | None]) -> None:
+        """Take in what pods serve; of one that does not answer, what it said last."""
+        said = {(pod.uid, pod.started_at): each for pod, each in self.served.items()}
+        latest = {
+            pod: said.get((pod.uid, pod.started_at)) if each is None else each
+            for pod, each in served.items()
+        }
+        self.served = {pod: each for pod, each in latest.items() if each is not None}
 
     def hold(self, claim: Claim) -> Claim:
         """Return what it asks while nobody decides on it: what it has, for its pods run on."""

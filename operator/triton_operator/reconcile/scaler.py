@@ -85,13 +85,12 @@ class Scaler:
         if server.spec.autoscaling is None:
             self.forget(key)
             return Scaling()
-        answers = {pod: each for pod, each in served.items() if each is not None}
         known = self._followed.get(key)
         if known is None or known.uid != record.meta.uid:
             told = record.status.autoscaling or AutoscalingStatus()
-            known = self._followed[key] = Followed(record.meta.uid, answers, wanted=told.desired)
+            known = self._followed[key] = Followed(record.meta.uid, wanted=told.desired)
             known.startups = recall_startups(told.startup_seconds)
-        known.served = answers
+        known.hear(served)
         if not acting:
             known.scaling = replace(known.scaling, desired=None, limit="", idle=())
         return known.scaling

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.autoscaling.pods import SECONDS, Plant, counters, sample, spec
 from triton_operator.autoscaling.decision import Decision, Memory, Observed, Pool, decide
 from triton_operator.autoscaling.model_memory import MOST_BATCHES
-from triton_operator.autoscaling.samples import Batches, ModelShape
+from triton_operator.autoscaling.samples import Batches, Counters, ModelShape
 
 CAPACITY = 10.0
 """Requests per second that one pod of the plant can serve."""
@@ -352,7 +352,8 @@ def test_of_several_models_the_one_that_needs_most_counts() -> None:
     for tick in range(100):
         done = 5.0 * tick
         page = {"quiet": counters(done, pending=0), "busy": counters(6 * done, pending=0)}
-        seen = Observed(5.0 * tick, Pool(8, 1), [sample(page, at=5.0 * tick)])
+        shapes = {"quiet": ModelShape(), "busy": ModelShape()}
+        seen = Observed(5.0 * tick, Pool(8, 1), [sample(page, at=5.0 * tick)], shapes)
         decision, memory = decide(spec(), seen, memory)
 
     assert [each.model for each in decision.needs] == ["busy", "quiet"]
@@ -453,6 +454,41 @@ def test_other_models_beside_a_decoupled_one_are_followed_upwards() -> None:
     assert decision.reason.startswith("m: 35.0 requests/s keep 3.5 pods busy")
 
 
+def test_a_model_whose_config_cannot_be_read_is_not_guessed_at() -> None:
+    """20 requests/s keep 2 instances busy: half a pod of four, and two of one."""
+    memory, pool, decisions = Memory(), Pool(2, 2), []
+    for tick in range(120):
+        at = SECONDS * tick
+        read = {} if tick in (80, 81) else {"m": ModelShape(instances=4)}
+        pods = [sample({"m": counters(10 * at)}, uid, at) for uid in ("a", "b")]
+        decision, memory = decide(spec(minReplicas=2), Observed(at, pool, pods, read), memory)
+        decisions.append(decision)
+
+    before, during, after = decisions[79], decisions[80:82], decisions[82]
+    assert {each.desired for each in decisions[61:]} == {2}
+    assert {each.hold for each in during} == {
+        "the load of m cannot be seen: its config could not be read yet"
+    }
+    assert after.needs[0].load == pytest.approx(before.needs[0].load)
+    assert after.needs[0].rule == before.needs[0].rule
+    assert after.hold == ""
+
+
+def test_counters_that_an_unloaded_model_leaves_on_the_page_hold_nothing() -> None:
+    """Triton 2.51 keeps those of failures."""
+    memory, pods_left, left = Memory(), 2, Counters(failures={"BACKEND": 3.0, "REJECTED": 0.0})
+    for tick in range(80):
+        at = SECONDS * tick
+        pods = [sample({"m": counters(at), "gone": left}, uid, at) for uid in ("a", "b")]
+        seen = Observed(at, Pool(pods_left, 2), pods, {"m": ModelShape()})
+        decision, memory = decide(spec(), seen, memory)
+        pods_left = decision.desired
+
+    assert [each.model for each in decision.needs] == ["m"]
+    assert decision.hold == ""
+    assert pods_left == 1
+
+
 def test_ever_new_sizes_of_batches_do_not_fill_the_memory() -> None:
     """A pod may tell of any."""
     memory, pool = Memory(), Pool(desired=1, ready=1)
@@ -490,7 +526,7 @@ def test_a_pod_that_answers_again_does_not_change_when_pods_were_ordered() -> No
         said = {"m": counters(success=10.0 * tick)}
         pods = [sample(said, uid, at) for uid in ("a", "b")[: 2 if back else 1]]
         pool = Pool(desired=2 if tick < 8 else 8, ready=2)
-        _, memory = decide(spec(), Observed(at, pool, pods), memory)
+        _, memory = decide(spec(), Observed(at, pool, pods, {"m": ModelShape()}), memory)
 
     ordered = memory.models["m"].ordered
     assert list(ordered.times) == sorted(ordered.times)

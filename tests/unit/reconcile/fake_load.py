@@ -43,6 +43,8 @@ class FakeLoad:
         """The one pod that all requests of a server reach."""
         self.stuck: set[str] = set()
         """Servers whose pods finish no request."""
+        self.instances = 1
+        """Of every model on a pod, as its config says."""
         self.decoupled: set[str] = set()
         """Models that are."""
         self.scraped: set[str] = set()
@@ -88,7 +90,7 @@ class FakeLoad:
     async def shapes(self, pods: Mapping[Pod, Served], known: Shapes) -> Shapes:
         return {
             ShapeKey(pod.uid, pod.started_at, model, each.config_hash): ModelShape(
-                decoupled=model in self.decoupled
+                instances=self.instances, decoupled=model in self.decoupled
             )
             for pod, served in pods.items()
             for model, each in served.items()

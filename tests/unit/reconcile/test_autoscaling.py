@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
-from triton_operator.observed import Pod, ServerWorld
+from triton_operator.errors import ServerUnreachableError
+from triton_operator.observed import Pod, Served, ServerWorld
 from triton_operator.ports import Key
 
 BOUNDS: dict[str, Any] = {
@@ -113,6 +114,27 @@ async def test_a_server_whose_load_cannot_be_seen_keeps_its_pods_and_says_why(
     assert status is not None
     assert status.hold.startswith("the load of resnet cannot be seen: it is decoupled")
     assert status.utilization is None
+
+
+async def test_a_pod_that_does_not_answer_a_pass_keeps_its_number_of_instances(
+    serving: World, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving.load.instances = 4
+    serving.load.arrivals["vision"] = 9.0
+    await operator.run(seconds=2 * WINDOW)
+    assert live(serving) == 1
+
+    async def lose(pod: Pod, key: str) -> Served:
+        raise ServerUnreachableError(f"pod {pod.name}: timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.triton, "observe", lose)
+        await operator.run(seconds=10)
+
+    status = operator.scaler.statuses()[NAMESPACE, "vision"]
+    assert status.models[0].offered_load == pytest.approx(9.0 * 0.1 / 4, rel=0.05)
+    assert status.hold == ""
+    assert scaled(serving) == []
 
 
 @pytest.mark.exhaustive
