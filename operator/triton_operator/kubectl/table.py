@@ -1,6 +1,6 @@
 """The table that ``kubectl triton top`` shows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -24,6 +24,8 @@ class Load:
     asked: int
     failure: str = ""
     """Why a pod gave no answer; of one of them."""
+    decoupled: Collection[str] = ()
+    """Models that Triton knows only the arrivals of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,9 @@ def build_rows(fleet: Fleet, loads: Mapping[Key, Load]) -> tuple[Row, ...]:
         load = loads.get(key, Load({}, 0, 0))
         for model in fleet.models_of(key):
             signals = load.models.get(model.folder)
-            wait = signals.mean_wait if signals is not None else None
             known = signals is not None and signals.seconds > 0
+            seen = signals if model.folder not in load.decoupled else None
+            wait = seen.mean_wait if seen is not None else None
             rows.append(
                 Row(
                     namespace=key[0],
@@ -64,8 +67,8 @@ def build_rows(fleet: Fleet, loads: Mapping[Key, Load]) -> tuple[Row, ...]:
                     arrivals=signals.arrivals if signals is not None and known else None,
                     failures=signals.failures if signals is not None and known else None,
                     queue_ms=wait * 1000 if wait is not None else None,
-                    utilization=signals.utilization if signals is not None and known else None,
-                    pending=signals.pending if signals is not None else None,
+                    utilization=seen.utilization if seen is not None and known else None,
+                    pending=seen.pending if seen is not None else None,
                     pods=f"{load.answering}/{load.asked}",
                     desired=_desired(fleet.servers.get(key)),
                 )

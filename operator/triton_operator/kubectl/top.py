@@ -103,11 +103,13 @@ class Meter:
         self._shapes[key] = shapes
         samples = {each.uid: each for each in answers.values() if isinstance(each, PodSample)}
         failed = [each for each in answers.values() if isinstance(each, ScrapeFailure)]
+        by_model = shapes_by_model(shapes)
         load = Load(
-            models=measure(self._samples, samples.values(), shapes_by_model(shapes)),
+            models=measure(self._samples, samples.values(), by_model),
             answering=len(samples),
             asked=len(pods),
             failure=failed[0].message if failed else "",
+            decoupled={model for model, shape in by_model.items() if shape.decoupled},
         )
         return samples, load
 
