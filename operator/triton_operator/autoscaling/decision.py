@@ -188,7 +188,7 @@ def _assess(
             continue  # first seen: there is nothing to compare with
         if shape is None or shape.decoupled:
             unseen = explain.UNREAD if shape is None else explain.DECOUPLED
-            needs.append(ModelNeed(model, signals, None, unseen=unseen))
+            needs.append(ModelNeed(model, signals, signals.arrivals, None, unseen=unseen))
             models |= {model: known} if known is not None else {}
             continue
         before = known or ModelMemory(begun)

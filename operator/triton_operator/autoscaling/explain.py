@@ -27,7 +27,7 @@ def decision(
 def need(each: ModelNeed, spec: Autoscaling) -> str:
     """Say what one model needs."""
     signals = each.signals
-    text = f"{each.model}: {signals.arrivals:.1f} requests/s"
+    text = f"{each.model}: {each.arrivals:.1f} requests/s"
     if each.load is None or each.rule is None or each.capacity is None:
         return text + _unmeasured(each)
     if not each.pods:

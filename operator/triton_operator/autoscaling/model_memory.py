@@ -31,6 +31,8 @@ class ModelMemory:
     """What is known of one model."""
 
     rehearsal: Rehearsal
+    told: float = 0.0
+    """Requests per second, as told last."""
     arrivals: Trail[float] = NO_TRAIL
     loads: Trail[float] = NO_TRAIL
     surges: Trail[float] = NO_TRAIL

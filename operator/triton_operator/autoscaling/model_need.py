@@ -37,6 +37,8 @@ class ModelNeed:
 
     model: str
     signals: Signals
+    arrivals: float
+    """Requests per second, also those to pods whose rates are not known."""
     load: float | None
     """Pods that the arrivals keep busy; None while the service time is not known."""
     unseen: str = ""
@@ -102,16 +104,18 @@ def assess_need(
 ) -> tuple[ModelNeed, ModelMemory]:
     """Return what one model needs now, and what to remember of it."""
     missing = max(1.0, around.ready / around.answering) if around.answering else 1.0
-    memory = remember(memory, signals, around.at)
+    arrivals = _arrivals(signals, missing, memory.told)
+    memory = remember(replace(memory, told=arrivals), signals, around.at)
     stuck = count_stuck(memory, signals, around.at)
     pace = sum(memory.arrivals.values) / len(memory.arrivals.values) * missing
     service = memory.service
     if service is None:
         idle = pace == 0 and signals.pending == 0
         if idle:
-            return ModelNeed(model, signals, 0.0), memory
+            return ModelNeed(model, signals, arrivals, 0.0), memory
         # One more than those that do not get on; how many more, only finished requests tell.
-        return ModelNeed(model, signals, None, surge=1 + stuck, stuck=stuck), memory
+        need = ModelNeed(model, signals, arrivals, None, surge=1 + stuck, stuck=stuck)
+        return need, memory
     capacity = _measure(memory, service, shape, around.target)
     mean = pace * capacity.service
     now = max(mean, _surely(signals) * missing * capacity.service)
@@ -119,13 +123,13 @@ def assess_need(
     memory = _order(memory, signals, around, capacity, demand)
     load, surge = min(memory.loads.values), min(memory.surges.values)
     memory, variability = calibrate(memory, signals, capacity)
-    arrivals = signals.arrivals * missing
+    counted = signals.arrivals * missing
     if around.patience > 0:
-        arrivals = min(arrivals, load / capacity.service)  # shorter bursts do not count
+        counted = min(counted, load / capacity.service)  # shorter bursts do not count
     tick = Tick(
         around.at,
         signals.seconds,
-        arrivals,
+        counted,
         load,
         max(load, min(demand.now, surge)),
         around.startup,
@@ -144,6 +148,7 @@ def assess_need(
     need = ModelNeed(
         model=model,
         signals=signals,
+        arrivals=arrivals,
         load=load,
         service=service,
         capacity=capacity,
@@ -156,6 +161,15 @@ def assess_need(
         stuck=stuck,
     )
     return need, replace(memory, rehearsal=rehearsal)
+
+
+def _arrivals(signals: Signals, missing: float, before: float) -> float:
+    """Return the requests per second, as near to those ``before`` as what is known allows.
+
+    Pods that have just come took from none to as many as each of the others.
+    """
+    least = signals.arrivals * missing
+    return min(max(before, least), least * (1 + signals.new / signals.pods))
 
 
 def _measure(memory: ModelMemory, service: float, shape: ModelShape, target: float) -> Capacity:

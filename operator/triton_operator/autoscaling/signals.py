@@ -41,6 +41,8 @@ class Signals:
     """Executions by batch size."""
     pods: int = 0
     """Pods that the numbers are of."""
+    new: int = 0
+    """Pods that only ``pending`` is known of."""
     stuck: frozenset[str] = frozenset()
     """Pods where requests wait and none was finished."""
 
@@ -198,6 +200,7 @@ def _combine(pods: Sequence[_Pod], instances: int) -> Signals:
         fullest=max(pod.pending for pod in pods) / instances,
         batches=tuple(Batches(size, *entry) for size, entry in sorted(sizes.items())),
         pods=len(known),
+        new=len(pods) - len(known),
         stuck=frozenset(
             pod.uid for pod in known if pod.pending > 0 and pod.success == 0 and pod.failed == 0
         ),

@@ -57,12 +57,12 @@ def _window(needs: list[ModelNeed]) -> int | None:
 def _model(need: ModelNeed) -> ModelLoad:
     signals = need.signals
     if need.unseen:
-        arrivals = _significant(signals.arrivals)
+        arrivals = _significant(need.arrivals)
         return ModelLoad(name=need.model, arrivals_per_second=arrivals, pending=signals.pending)
     wait = signals.mean_wait
     return ModelLoad(
         name=need.model,
-        arrivals_per_second=_significant(signals.arrivals),
+        arrivals_per_second=_significant(need.arrivals),
         pending=signals.pending,
         queue_time_milliseconds=_milliseconds(wait) if wait is not None else None,
         service_time_milliseconds=(

@@ -474,6 +474,51 @@ def test_a_model_whose_config_cannot_be_read_is_not_guessed_at() -> None:
     assert after.hold == ""
 
 
+def tell_while_pods_come(before: float, after: float, late: float) -> list[float]:
+    """Return the arrivals told, of which 12 of 14 pods get a part for the last ``late`` seconds."""
+    memory, told, done = Memory(), [], dict.fromkeys((f"pod-{n}" for n in range(14)), 0.0)
+    for tick in range(12):
+        at, alone = SECONDS * tick, SECONDS - late if tick == 8 else SECONDS if tick < 8 else 0.0
+        rate = before if tick < 8 else after
+        for index, uid in enumerate(done):
+            shared = rate / 14 * (SECONDS - alone)
+            done[uid] += shared + (rate / 2 * alone if index < 2 else 0.0)
+        uids = list(done)[: 2 if tick < 8 else 14]
+        pods = [sample({"m": counters(done[uid])}, uid, at) for uid in uids]
+        seen = Observed(at, Pool(14, len(pods)), pods, {"m": ModelShape()})
+        decision, memory = decide(spec(), seen, memory)
+        told += [each.arrivals for each in decision.needs]
+    return told
+
+
+@pytest.mark.parametrize("late", [0.5, 2.5, 5.0])
+def test_pods_that_come_are_no_notch_in_the_arrivals_that_are_told(late: float) -> None:
+    told = tell_while_pods_come(60, 60, late)
+
+    assert len(told) == 11
+    assert told == pytest.approx([60.0] * 11)
+
+
+@pytest.mark.parametrize("after", [0.0, 30.0, 1200.0])
+def test_arrivals_that_change_while_pods_come_are_told_a_tick_later(after: float) -> None:
+    told = tell_while_pods_come(60, after, 5.0)
+
+    assert told[:7] == pytest.approx([60.0] * 7)
+    assert min(60, after) <= told[7] <= max(60, after)
+    assert told[8:] == pytest.approx([after] * 3)
+
+
+def test_the_arrivals_that_are_told_are_also_those_of_a_silent_pod() -> None:
+    memory = Memory()
+    for tick in range(4):
+        pod = sample({"m": counters(50.0 * tick)}, at=SECONDS * tick)
+        seen = Observed(SECONDS * tick, Pool(2, 2), [pod], {"m": ModelShape()})
+        decision, memory = decide(spec(), seen, memory)
+
+    assert decision.needs[0].arrivals == pytest.approx(20.0)
+    assert decision.reason.startswith("m: 20.0 requests/s")
+
+
 def test_counters_that_an_unloaded_model_leaves_on_the_page_hold_nothing() -> None:
     """Triton 2.51 keeps those of failures."""
     memory, pods_left, left = Memory(), 2, Counters(failures={"BACKEND": 3.0, "REJECTED": 0.0})
