@@ -53,7 +53,7 @@ def plan_content(
 
     ``served`` has all pods, with None for one that does not answer; ``backends`` are those that the
     administrator allows, empty for all; ``loading`` has the hash of what a pod loads now, by
-    object.
+    uid of the object.
     """
     immutable = is_immutable(server)
     verdicts = (

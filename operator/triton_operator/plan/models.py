@@ -150,7 +150,7 @@ def plan_models(
     models from changing. What is good stays linked while pods are ``changing_over`` to
     the other mode.
     ``pods`` are the server's with what they serve, None for one that does not answer; ``loading``
-    has the hash of what a pod loads now, by object.
+    has the hash of what a pod loads now, by uid of the object.
     """
     verdicts = tuple(verdicts)
     left_out = {SERVER_DIED, LOAD_TIMED_OUT}
@@ -162,7 +162,7 @@ def plan_models(
             _plan_model(verdict, server),
             left_out_for=frozenset(left_out),
             changing_over=changing_over,
-            loading=loading.get(verdict.record.meta.name),
+            loading=loading.get(verdict.record.meta.uid),
         )
         for verdict in verdicts
     }

@@ -59,9 +59,8 @@ class Loader:
         self._memories: dict[Key, Memory] = defaultdict(Memory)
 
     def loading(self, server: Key) -> Mapping[str, str]:
-        """Return the hash of what pods of a server load now, by object."""
-        loads = self._memories[server].loads()
-        return {each.object: each.hash for load in loads for each in (load, *load.along)}
+        """Return the hash of what pods of a server load now, by uid of the model."""
+        return self._memories[server].loading()
 
     def cancel(self, server: Key) -> list[asyncio.Task[None]]:
         """Give up everything that goes on for a server that is to go."""
@@ -201,7 +200,8 @@ class Loader:
         else:
             doing = self._load(memory, self._build_errand(server, memory, this, action))
         name = f"{action.model} on {action.pod.name}"
-        work = Work(action, asyncio.create_task(doing, name=name))
+        uids = {plan.object: plan.record.meta.uid for plan in this.plans}
+        work = Work(action, asyncio.create_task(doing, name=name), uids)
         memory.works[action.slot] = work
         return work
 

@@ -17,6 +17,8 @@ class Work:
 
     action: Load | Unload
     task: asyncio.Task[None]
+    uids: Mapping[str, str]
+    """Of the server's models, by name: another may have the name before it ends."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,15 @@ class Memory:
     def loads(self) -> Iterator[Load]:
         """Yield the loads that go on."""
         return (work.action for work in self.works.values() if isinstance(work.action, Load))
+
+    def loading(self) -> dict[str, str]:
+        """Return the hash of what pods load now, by uid of the model."""
+        return {
+            work.uids[each.object]: each.hash
+            for work in self.works.values()
+            if isinstance(work.action, Load)
+            for each in (work.action, *work.action.along)
+        }
 
     def busy(self) -> set[Slot]:
         """Return where nothing else can be done now."""

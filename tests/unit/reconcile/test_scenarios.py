@@ -356,6 +356,25 @@ async def test_the_link_of_what_is_being_loaded_does_not_move(
     assert_all_serve(slow, "vision", "big", "small")
 
 
+async def test_a_model_made_anew_while_its_namesake_loads_has_its_own_link(
+    slow: World, operator: Operator
+) -> None:
+    """What loads belongs to an object that is gone, and so do its files."""
+    links = slow.claims["vision-repository"].links
+    hanging = links[("vision", "big")]
+    slow.remove(names.KIND_MODEL, "big")
+    await operator.settle()
+    slow.model("big", "pass  # mended", **SHARED)
+    await operator.settle()
+    assert slow.condition("big") == "False Loading"
+    assert links[("vision", "big")] != hanging
+
+    slow.triton.release.set()
+    await operator.settle()
+
+    assert_all_serve(slow, "vision", "big", "small")
+
+
 async def test_a_load_that_ends_wakes_its_server(slow: World, operator: Operator) -> None:
     operator.woken.clear()
     slow.triton.release.set()
