@@ -228,9 +228,9 @@ class TritonModelStatus(Observed):
     loaded: str = ""
     """Pods that serve exactly this of all ready pods, as "2/2"."""
     versions: tuple[int, ...] = ()
-    """Versions that are served."""
+    """Versions that every ready pod serves, also those that are to be replaced."""
     urls: ModelUrls | None = None
-    """Where the model is served."""
+    """Where the model is, or will be, served."""
     transition: Literal["UpToDate", "InProgress", "BlockedByFailedLoad", "InvalidSpec"] | None = (
         None
     )

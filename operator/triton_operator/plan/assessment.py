@@ -41,7 +41,7 @@ class Assessment:
     @property
     def older(self) -> int:
         """The number of ready pods that are to be replaced."""
-        return sum(pod.takes_requests and pod.revision != self.revision for pod in self.pods)
+        return len(self.answering()) - len(self.current())
 
     def silent(self, now: datetime) -> int:
         """Return how many up-to-date pods have been ready for a while and do not answer."""
@@ -52,10 +52,10 @@ class Assessment:
             for pod, served in self.current().items()
         )
 
+    def answering(self) -> dict[Pod, Served | None]:
+        """Return the ready pods, also those that are to be replaced."""
+        return {pod: served for pod, served in self.pods.items() if pod.takes_requests}
+
     def current(self) -> dict[Pod, Served | None]:
         """Return the ready pods of the current revision."""
-        return {
-            pod: served
-            for pod, served in self.pods.items()
-            if pod.takes_requests and pod.revision == self.revision
-        }
+        return {p: served for p, served in self.answering().items() if p.revision == self.revision}

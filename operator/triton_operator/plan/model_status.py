@@ -1,13 +1,13 @@
 """What to tell about one model: conditions, counts, where it is served, what failed last."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from triton_operator.api.conditions import ConditionType, find_condition
 from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
-from triton_operator.observed import ModelRecord, Pod, Served, ServedModel
-from triton_operator.plan.acceptance import Rejected
+from triton_operator.observed import ModelRecord, ServedModel
+from triton_operator.plan.acceptance import Accepted, Rejected
 from triton_operator.plan.assessment import SILENT_SECONDS, Assessment
 from triton_operator.plan.findings import Finding, date_findings
 from triton_operator.plan.loads import serves
@@ -56,8 +56,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         served is not None
         and plan.good is not None
         and served.get(plan.folder, ServedModel()).config_hash == plan.good
-        for pod, served in seen.pods.items()
-        if pod.takes_requests
+        for served in seen.answering().values()
     )
     # What is about to be taken back is served nowhere, whatever a pod says.
     refused = plan.object in seen.refusals
@@ -87,8 +86,8 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         loaded_replicas=len(serving),
         replicas=len(current),
         loaded=f"{len(serving)}/{len(current)}",
-        versions=_versions(plan, current),
-        urls=_urls(plan.folder, seen),
+        versions=_versions(plan, seen),
+        urls=_urls(plan, seen),
         transition=_transition(plan, failure, up_to_date=up_to_date and not _lags(plan, seen)),
         last_failure=failure
         or (None if synced.holds else _sync_failure(plan, seen, now))
@@ -113,9 +112,12 @@ def _keep_old_server(status: TritonModelStatus, before: TritonModelStatus) -> Tr
 
 
 def report_unserved(
-    record: ModelRecord, reason: str, message: str, *, now: datetime
+    record: ModelRecord, reason: str, message: str, *, served: bool, now: datetime
 ) -> TritonModelStatus:
-    """Return the status of a model that no server has taken; what it served before is kept."""
+    """Return the status of a model that no server has taken.
+
+    What it served before is kept while the server is there that ``served`` it.
+    """
     findings = (
         Finding(ConditionType.ACCEPTED, False, reason, message),
         *_unready(reason, message, given_up=reason == SERVER_INVALID and record.owns_server),
@@ -129,6 +131,7 @@ def report_unserved(
             "loaded_replicas": 0,
             "replicas": 0,
         }
+        | ({} if served else {"versions": (), "urls": None})
     )
 
 
@@ -249,24 +252,33 @@ def _transition(plan: ModelPlan, failure: LastFailure | None, *, up_to_date: boo
 def _lags(plan: ModelPlan, seen: Assessment) -> bool:
     """Return whether clients may still be answered by another generation than the link's."""
     return any(
-        pod.takes_requests
-        and served is not None
+        served is not None
         and served.get(plan.folder, ServedModel()).config_hash not in (None, plan.link)
-        for pod, served in seen.pods.items()
+        for served in seen.answering().values()
     )
 
 
-def _versions(plan: ModelPlan, current: Mapping[Pod, Served | None]) -> tuple[int, ...]:
+def _versions(plan: ModelPlan, seen: Assessment) -> tuple[int, ...]:
+    """Return the versions that every pod serves, be it one that is to be replaced."""
+    if not _has_name(plan):
+        return ()
     found = [
         set(served.get(plan.folder, ServedModel()).ready_versions)
-        for served in current.values()
+        for served in seen.answering().values()
         if served is not None
     ]
     return tuple(sorted(set.intersection(*found))) if found else ()
 
 
-def _urls(folder: str, seen: Assessment) -> ModelUrls:
+def _urls(plan: ModelPlan, seen: Assessment) -> ModelUrls | None:
+    if not _has_name(plan):
+        return None
     host = f"{seen.server}.{seen.namespace}.svc"
     return ModelUrls(
-        http=f"http://{host}:{_HTTP_PORT}/v2/models/{folder}", grpc=f"{host}:{_GRPC_PORT}"
+        http=f"http://{host}:{_HTTP_PORT}/v2/models/{plan.folder}", grpc=f"{host}:{_GRPC_PORT}"
     )
+
+
+def _has_name(plan: ModelPlan) -> bool:
+    """Return whether the name that clients use is, or is to be, the model's; not another's."""
+    return isinstance(plan.verdict, Accepted) or plan.good is not None

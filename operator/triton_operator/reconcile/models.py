@@ -108,7 +108,9 @@ class ModelAssigner:
 
     async def _report(self, record: ModelRecord, reason: str, message: str) -> bool:
         """Write why no server has the model; return whether that is news."""
-        status = report_unserved(record, reason, message, now=self._now())
+        last = record.status.server
+        served = bool(last) and self._cluster.server((record.meta.namespace, last)) is not None
+        status = report_unserved(record, reason, message, served=served, now=self._now())
         await self._reporter.write_model(record, status)
         return status != record.status
 

@@ -107,7 +107,7 @@ class Reporter:
             return
         message = f"TritonServer {record.meta.name!r} cannot be served as written: {error}"
         for model in world.models:
-            report = report_unserved(model, SERVER_INVALID, message, now=self._now())
+            report = report_unserved(model, SERVER_INVALID, message, served=True, now=self._now())
             await self.write_model(model, report)
 
     async def write_model(self, record: ModelRecord, status: TritonModelStatus) -> float | None:

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.plan.values import NOW, hash_of, later, model, plan, pod, served
 from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.observed import ModelRecord, Pod, Served
+from triton_operator.plan.acceptance import Rejected
 from triton_operator.plan.assessment import Assessment, Refusal
 from triton_operator.plan.events import find_events
 from triton_operator.plan.model_status import assess_model, report_unserved
@@ -301,14 +302,41 @@ def test_a_refusal_is_one_warning_from_first_sight_to_the_end() -> None:
 def test_a_model_that_no_server_takes_keeps_what_it_remembers() -> None:
     record = model(status=assess(model(), seen({A: SERVED})))
 
-    status = report_unserved(record, "ServerNotFound", "there is none", now=later(60))
+    def report(record: ModelRecord, at: float, *, served: bool) -> TritonModelStatus:
+        why = ("ServerNotFound", "there is none")
+        return report_unserved(record, *why, served=served, now=later(at))
+
+    status = report(record, 60, served=True)
 
     assert ready(status) == ("False ServerNotFound", "there is none")
     assert said(status)["Accepted"] == "False ServerNotFound"
     assert (status.config_hash, status.server) == (NEW, "vision")
     assert (status.loaded, status.transition) == ("0/0", "InvalidSpec")
-    again = report_unserved(model(status=status), "ServerNotFound", "there is none", now=later(120))
-    assert again == status
+    assert report(model(status=status), 120, served=True) == status
+    assert (status.versions, status.urls) == ((1,), record.status.urls)
+    gone = report(model(status=status), 120, served=False)
+    assert (gone.versions, gone.urls) == ((), None)
+
+
+def test_versions_are_those_that_every_pod_serves_whatever_its_revision() -> None:
+    old = pod("a", revision="older")
+    both = served(NEW, 1, 2)
+
+    assert assess(model(), seen({old: SERVED})).versions == (1,)
+    assert assess(model(), seen({old: SERVED, B: {"resnet": both}})).versions == (1,)
+    assert assess(model(), seen({old: SERVED, B: {}})).versions == ()
+
+
+def test_what_another_model_serves_under_the_name_is_not_told_of_this_one() -> None:
+    record = model()
+    taken = replace(plan(record), verdict=Rejected(record, "ModelNameTaken", "it is another's"))
+
+    status = assess_model(taken, seen({A: SERVED}), now=NOW)
+    assert (status.versions, status.urls) == ((), None)
+
+    status = assess_model(replace(taken, good=NEW), seen({A: SERVED}), now=NOW)
+    assert status.versions == (1,)
+    assert status.urls is not None
 
 
 def test_what_refuses_the_generation_linked_meanwhile_says_nothing_of_the_wanted_one() -> None:

@@ -665,6 +665,25 @@ async def test_one_download_that_fails_fails_one_model(world: World, operator: O
 # ---- servers ----------------------------------------------------------------------------------
 
 
+async def test_a_model_whose_server_is_gone_is_served_nowhere(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.model("resnet", **SHARED)
+    await operator.settle()
+    world.model("resnet", serverRef={"name": "other"})
+    await operator.settle()
+    assert world.condition("resnet") == "False ServerNotFound"
+    assert world.model_status("resnet").versions == (1,)
+
+    world.remove(names.KIND_SERVER, "vision")
+    await operator.run(seconds=60)
+
+    assert world.condition("resnet") == "False ServerNotFound"
+    assert world.model_status("resnet").versions == ()
+    assert world.model_status("resnet").urls is None
+
+
 async def test_a_model_waits_for_the_server_it_names(world: World, operator: Operator) -> None:
     world.model("resnet", **SHARED)
     await operator.settle()
