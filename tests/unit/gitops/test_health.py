@@ -39,9 +39,15 @@ OWN = model(serverRef=None)
 GIVEN_UP = seen({}, blocked="no image", given_up=True)
 MODELS = {
     **{name: assess_one(record, what) for name, (record, what, *_) in SITUATIONS.items()},
-    "unknown server": report_unserved(model(), "ServerNotFound", "there is none", now=NOW),
-    "invalid server of others": report_unserved(model(), "ServerInvalid", "gpus", now=NOW),
-    "invalid server of its own": report_unserved(OWN, "ServerInvalid", "gpus", now=NOW),
+    "unknown server": report_unserved(
+        model(), "ServerNotFound", "there is none", served=False, now=NOW
+    ),
+    "invalid server of others": report_unserved(
+        model(), "ServerInvalid", "gpus", served=True, now=NOW
+    ),
+    "invalid server of its own": report_unserved(
+        OWN, "ServerInvalid", "gpus", served=True, now=NOW
+    ),
     "server of others given up": assess_one(model(), GIVEN_UP),
     "own server given up": assess_one(OWN, GIVEN_UP),
     "source does not answer": assess_one(
