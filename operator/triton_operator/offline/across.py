@@ -16,6 +16,7 @@ from triton_operator.offline.findings import Finding, Severity, find
 from triton_operator.offline.scope import Group, Model, Scope
 from triton_operator.plan import acceptance, ensembles
 from triton_operator.plan.problems import find_problems
+from triton_operator.plan.versions import served_versions
 from triton_operator.repository.config_pbtxt import build_config
 from triton_operator.repository.model_config_schema import ModelConfig
 
@@ -56,6 +57,7 @@ def _check_group(group: Group, *, strict: bool) -> Iterator[Finding]:
     if group.server is None:
         yield from (_missing_server(model, strict=strict) for model in group.models)
     configs: dict[str, ModelConfig] = {}
+    versions: dict[str, tuple[int, ...]] = {}
     served: list[tuple[Model, TritonModel, ModelConfig]] = []
     taken: dict[str, str] = {}
     for model in sorted(group.models, key=lambda each: each.record.meta.name):
@@ -71,12 +73,14 @@ def _check_group(group: Group, *, strict: bool) -> Iterator[Finding]:
             try:
                 config = build_config(model.record.spec.spec, model.folder)
                 served.append((model, model.record.spec, config))
+                if first == name:
+                    versions[model.folder] = served_versions(model.record.spec.spec, config)
             except InvalidSpecError as error:
                 yield _refused_config(model, error)
         configs.setdefault(model.folder, config)
     for model, spec, config in served:
         yield from _check_alone(group, model, spec, config)
-        yield from _check_ensemble(group, model, config, configs, strict=strict)
+        yield from _check_ensemble(group, model, config, configs, versions, strict=strict)
     yield from _check_size(group)
     yield from _check_autoscaling(group, configs)
 
@@ -133,13 +137,14 @@ def _check_ensemble(
     model: Model,
     config: ModelConfig,
     configs: Mapping[str, ModelConfig],
+    versions: ensembles.Versions,
     *,
     strict: bool,
 ) -> Iterator[Finding]:
     if not ensembles.is_ensemble(config):
         return
     present = {**configs, model.folder: config}
-    for message in ensembles.find_problems(model.folder, present):
+    for message in ensembles.find_problems(model.folder, present, versions):
         field = "spec.configText" if model.document.has("spec.configText") else _ENSEMBLE
         place = model.document.place(_step_field(message, config) if field == _ENSEMBLE else field)
         finding = find(model.document, field, message, reason="InvalidEnsemble", place=place)
@@ -152,7 +157,8 @@ def _check_ensemble(
 def _step_field(message: str, config: ModelConfig) -> str:
     """Return the path of the step that a message is about; of the ensemble if it names none."""
     if number := _STEP_NUMBER.search(message):
-        return f"{_ENSEMBLE}.step[{int(number[1]) - 1}]"
+        part = ".modelVersion" if "asks for modelVersion" in message else ""
+        return f"{_ENSEMBLE}.step[{int(number[1]) - 1}]{part}"
     if name := _STEP_NAME.search(message):
         names = [step.model_name for step in config.ensemble_scheduling.step]
         if name[1] in names:

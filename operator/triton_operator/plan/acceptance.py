@@ -8,8 +8,9 @@ from triton_operator.api.server import TritonServer
 from triton_operator.api.version import Source
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import ModelRecord
-from triton_operator.plan.ensembles import check_ensemble, is_ensemble, members
+from triton_operator.plan.ensembles import Versions, check_ensemble, is_ensemble, members
 from triton_operator.plan.problems import find_problems
+from triton_operator.plan.versions import served_versions
 from triton_operator.repository.config_pbtxt import build_config, render, with_hash
 from triton_operator.repository.manifest import (
     MAX_GENERATIONS_BYTES,
@@ -60,8 +61,9 @@ def judge_models(
     verdicts: tuple[Verdict, ...] = tuple(_hold_breaking(alone, server.metadata.name))
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
-        judged = tuple(_judge_ensemble(verdict, _configs(verdicts)) for verdict in verdicts)
-        if len(_configs(judged)) == len(_configs(verdicts)):
+        configs, versions = _configs(verdicts), _versions(verdicts)
+        judged = tuple(_judge_ensemble(verdict, configs, versions) for verdict in verdicts)
+        if len(_configs(judged)) == len(configs):
             return judged
         verdicts = judged
 
@@ -78,12 +80,20 @@ def _configs(verdicts: Iterable[Verdict]) -> dict[str, ModelConfig]:
     return {**found, **{v.record.folder: ModelConfig() for v in held}}
 
 
+def _versions(verdicts: Iterable[Verdict]) -> dict[str, tuple[int, ...]]:
+    return {
+        v.model.model_name: served_versions(v.model.spec, v.config)
+        for v in verdicts
+        if isinstance(v, Accepted)
+    }
+
+
 def _hold_breaking(verdicts: Sequence[Verdict], server: str) -> Iterator[Verdict]:
     """Reject updates of members that would break an ensemble which serves and does not change.
 
     Triton loads such a member, answers 200, and drops the ensemble.
     """
-    configs = _configs(verdicts)
+    configs, versions = _configs(verdicts), _versions(verdicts)
     goods = {verdict.record.folder: verdict.record.good_on(server) for verdict in verdicts}
     hashes = {v.record.folder: v.generation.hash for v in verdicts if isinstance(v, Accepted)}
     changing = {name for name, hash_ in hashes.items() if goods[name] not in ("", hash_)}
@@ -93,10 +103,14 @@ def _hold_breaking(verdicts: Sequence[Verdict], server: str) -> Iterator[Verdict
             continue
         mine = changing.intersection(members(config))
         known = {**configs, **dict.fromkeys(mine, ModelConfig())}
-        if not mine or check_ensemble(name, known):
+        seen = {m: its for m, its in versions.items() if m not in mine}
+        if not mine or check_ensemble(name, known, seen):
             continue
-        alone = {m: check_ensemble(name, {**known, m: configs[m]}) for m in mine}
-        together = check_ensemble(name, configs)
+        alone = {
+            m: check_ensemble(name, {**known, m: configs[m]}, {**seen, m: versions[m]})
+            for m in mine
+        }
+        together = check_ensemble(name, configs, versions)
         for member, problem in alone.items():
             if problem or (together and not any(alone.values())):
                 broken[member] = (
@@ -175,10 +189,12 @@ def _refuse_large(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return judged
 
 
-def _judge_ensemble(verdict: Verdict, configs: Mapping[str, ModelConfig]) -> Verdict:
+def _judge_ensemble(
+    verdict: Verdict, configs: Mapping[str, ModelConfig], versions: Versions
+) -> Verdict:
     if not isinstance(verdict, Accepted) or not is_ensemble(verdict.config):
         return verdict
-    if problem := check_ensemble(verdict.model.model_name, configs):
+    if problem := check_ensemble(verdict.model.model_name, configs, versions):
         return Rejected(verdict.record, "InvalidEnsemble", problem)
     return verdict
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from triton_operator.repository.model_config_schema import DataType, ModelConfig, ModelEnsembling
 
+Versions = Mapping[str, Sequence[int]]
+"""The versions that models serve, by name; what is not in it is not known, and not judged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -55,12 +58,14 @@ def all_members(name: str, configs: Mapping[str, ModelConfig]) -> frozenset[str]
     return frozenset(found)
 
 
-def check_ensemble(name: str, configs: Mapping[str, ModelConfig]) -> str | None:
+def check_ensemble(name: str, configs: Mapping[str, ModelConfig], versions: Versions) -> str | None:
     """Return why an ensemble cannot work among the models of its server, or None if it can."""
-    return next(find_problems(name, configs), None)
+    return next(find_problems(name, configs, versions), None)
 
 
-def find_problems(name: str, configs: Mapping[str, ModelConfig]) -> Iterator[str]:
+def find_problems(
+    name: str, configs: Mapping[str, ModelConfig], versions: Versions
+) -> Iterator[str]:
     """Yield everything that keeps an ensemble from working among the models of its server."""
     config = configs[name]
     if cycle := _find_cycle(name, configs):
@@ -73,6 +78,13 @@ def find_problems(name: str, configs: Mapping[str, ModelConfig]) -> Iterator[str
             yield (
                 f"step {index + 1} calls model {step.model_name!r}, which no accepted TritonModel"
                 f" of this server serves; it serves {_list(set(configs) - {name})}"
+            )
+        served, asked = versions.get(step.model_name, ()), step.model_version
+        if served and asked > 0 and asked not in served:
+            yield (
+                f"step {index + 1} asks for modelVersion {asked} of {step.model_name!r}, which"
+                f" serves {', '.join(map(str, served))}; set it to what is served or to -1, the"
+                " latest, or have the member serve it (its versions and config.versionPolicy)"
             )
     if not missing:
         yield from _check_batching(config, configs)
@@ -177,7 +189,7 @@ def _check_inputs(
 ) -> Iterator[str]:
     declared = {tensor.name: tensor for tensor in member.input}
     for each in member.input:
-        if _is_missing(each, step.input_map):
+        if not each.optional and each.name not in step.input_map:
             yield (
                 f"inputMap of the step {step.model_name!r} leaves out input {each.name!r};"
                 " map a tensor to it"
@@ -220,8 +232,12 @@ def _check_outputs(config: ModelConfig, made: Mapping[str, Tensor], batched: boo
 def _check_flow(config: ModelConfig, steps: Sequence[ModelEnsembling.Step]) -> Iterator[str]:
     known = {tensor.name for tensor in config.input}
     made = {tensor for step in steps for tensor in step.output_map.values()}
-    # Tensors that nobody makes are another mistake, and told already.
-    known.update(t for step in steps for t in step.input_map.values() if t not in made)
+    taken = {tensor for step in steps for tensor in step.input_map.values()}
+    # Tensors that nobody makes are another mistake, told already: mostly one in an input's name.
+    unmade = taken - made - known
+    for name in sorted(known - taken) if not unmade else ():
+        yield f"no step takes the ensemble's input {name!r}; map it in an inputMap or take it out"
+    known |= unmade
     waiting = list(steps)
     while waiting:
         able = [step for step in waiting if known.issuperset(step.input_map.values())]
@@ -234,32 +250,24 @@ def _check_flow(config: ModelConfig, steps: Sequence[ModelEnsembling.Step]) -> I
 
 
 def _compare(tensor: str, made: Tensor, wanted: Tensor, config: ModelConfig) -> str | None:
-    unknown = not made.data_type or not wanted.data_type
-    if unknown:
+    if not made.data_type or not wanted.data_type:  # is not known
         return None
     if made.data_type != wanted.data_type:
         return f"types differ at tensor {tensor!r}: {made}, but {wanted}"
+    differ = f"shapes differ at tensor {tensor!r}: {made}, but {wanted}"
     if made.batched == wanted.batched:
-        if _match(made.dims, wanted.dims):
-            return None
-        return f"shapes differ at tensor {tensor!r}: {made}, but {wanted}"
+        return None if _match(made.dims, wanted.dims) else differ
     if _match(made.full_dims, wanted.full_dims):
         return None
-    hint = ""
-    if not config.max_batch_size:
-        hint = "; members of this ensemble batch, so it needs a maxBatchSize of its own"
-    return f"shapes differ at tensor {tensor!r}: {made}, but {wanted}{hint}"
+    if config.max_batch_size:
+        return differ
+    return f"{differ}; members of this ensemble batch, so it needs a maxBatchSize of its own"
 
 
 def _match(left: Sequence[int], right: Sequence[int]) -> bool:
     return len(left) == len(right) and all(
         a == b or -1 in (a, b) for a, b in zip(left, right, strict=True)
     )
-
-
-def _is_missing(declared: object, mapped: Mapping[str, str]) -> bool:
-    name, optional = getattr(declared, "name", ""), getattr(declared, "optional", False)
-    return not optional and name not in mapped
 
 
 def _declares(config: ModelConfig) -> bool:

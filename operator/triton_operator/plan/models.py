@@ -14,7 +14,8 @@ from triton_operator.api.model import LastFailure
 from triton_operator.api.sync import SyncOptions
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel, ServerRecord
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE, Accepted, Verdict
-from triton_operator.plan.ensembles import all_members, is_ensemble, load_order, members
+from triton_operator.plan.ensembles import all_members, load_order, members
+from triton_operator.plan.versions import served_versions
 from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
 from triton_operator.repository.model_config_schema import ModelConfig
 
@@ -117,22 +118,9 @@ class ModelPlan:
     @property
     def expected_versions(self) -> tuple[int, ...]:
         """The versions that the version policy makes Triton serve; empty when not known."""
-        config = self.config
-        if config is None or not isinstance(self.verdict, Accepted):
+        if self.config is None or not isinstance(self.verdict, Accepted):
             return ()
-        present = sorted(version.version for version in self.verdict.model.spec.versions)
-        if is_ensemble(config) and not present:
-            return (1,)
-        policy = config.version_policy
-        match policy.WhichOneof("policy_choice"):
-            case "all":
-                return tuple(present)
-            case "specific":
-                return tuple(each for each in present if each in policy.specific.versions)
-            case "latest":
-                return tuple(present[-policy.latest.num_versions :])
-            case _:
-                return tuple(present[-1:])
+        return served_versions(self.verdict.model.spec, self.config)
 
 
 def plan_models(

@@ -82,6 +82,15 @@ WRONG: dict[str, tuple[list[Manifest], set[tuple[str, str, str]]]] = {
         [GOOD, member("m", maxBatchSize=2), member("n")],
         {("e", "InvalidEnsemble", "spec.config.ensembleScheduling")},
     ),
+    "version of a member": (
+        [ensemble("e", step("m", into="A", out="B") | {"modelVersion": 7}), member("m")],
+        {("e", "InvalidEnsemble", "spec.config.ensembleScheduling")},
+    ),
+    "input that no step takes": (
+        [ensemble("e", step("m", into="A", out="B"),
+                  input=[*tensors("A", 3), *tensors("Z", 3)]), member("m")],
+        {("e", "InvalidEnsemble", "spec.config.ensembleScheduling")},
+    ),
     "circle": (
         list(CYCLE),
         {
@@ -136,6 +145,15 @@ def test_each_missing_member_is_told_at_its_step() -> None:
     path = "spec.config.ensembleScheduling.step"
     places = [finding.place for finding in mistakes(*objects)]
     assert places == [document.place(f"{path}[0]"), document.place(f"{path}[1]")]
+
+
+def test_a_version_that_a_member_does_not_serve_is_told_where_it_is_asked_for() -> None:
+    wrong = step("m", into="A", out="B") | {"modelVersion": 7}
+    objects = pool(), ensemble("e", wrong), member("m")
+    (_, document, _) = documents_of(*objects)
+
+    (found,) = mistakes(*objects)
+    assert found.place == document.place("spec.config.ensembleScheduling.step[0].modelVersion")
 
 
 def test_a_member_with_a_mistake_is_no_mistake_of_its_ensemble() -> None:

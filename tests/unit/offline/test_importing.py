@@ -89,8 +89,8 @@ def test_import_and_render_give_an_equal_config(
     files: dict[str, str | bytes] = {
         f"{name}/config.pbtxt": text, f"{name}/1/model.py": "pass", f"{name}/3/weights": b"\xff"
     }  # fmt: skip
-    members = [step.model_name for step in named(text, name).ensemble_scheduling.step]
-    files |= {f"{member}/1/model.py": "pass" for member in members}
+    for step in named(text, name).ensemble_scheduling.step:
+        files[f"{step.model_name}/{max(step.model_version, 1)}/model.py"] = "pass"
 
     result = imported(tmp_path, files, Wishes("pvc://models", own_servers=own_servers))
 

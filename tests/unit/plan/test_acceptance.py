@@ -327,6 +327,71 @@ def test_members_that_fit_each_other_may_change_together() -> None:
     assert set(found.values()) == {""}
 
 
+BOTH = {**MEMBER, "versionPolicy": {"specific": {"versions": [1, 2]}}}
+
+
+def calling(version: int) -> dict[str, Any]:
+    """The config of an ensemble whose one step asks for a version of ``member``."""
+    return {**ENSEMBLE, "ensembleScheduling": {"step": [{**CALL, "modelVersion": version}]}}
+
+
+def pinning(version: int) -> ModelRecord:
+    """An ensemble of which one that asks for version 1 serves, and that is to ask for another."""
+    verdicts = judge_models(
+        server(), [model("member", config=MEMBER), model("whole", config=calling(1))]
+    )
+    (good,) = [v for v in verdicts if isinstance(v, Accepted) and v.record.meta.name == "whole"]
+    status = TritonModelStatus(
+        server="vision", model_name="whole", config_hash=good.generation.hash
+    )
+    return model("whole", config=calling(version), status=status)
+
+
+def serves_one(*versions: int, config: dict[str, Any] = MEMBER) -> ModelRecord:
+    """A member whose version 1 is served, and whose spec has these."""
+    status = TritonModelStatus(
+        server="vision",
+        model_name="member",
+        config_hash=hash_of(model("member", config=MEMBER)),
+    )
+    listed = [{"version": v, "files": {"model.py": "pass"}} for v in versions]
+    return model("member", config=config, versions=listed, status=status)
+
+
+def test_an_ensemble_may_not_ask_for_a_version_that_its_member_does_not_serve() -> None:
+    assert judge(pinning(7), serves_one(1)) == {"whole": "InvalidEnsemble", "member": ""}
+
+
+def test_a_version_that_the_policy_leaves_out_is_not_served() -> None:
+    files = {"model.py": "pass"}
+    versions = [{"version": 2, "files": files}, {"version": 1, "files": files}]
+    whole = model("whole", config=calling(1))
+
+    assert judge(whole, model("member", config=MEMBER, versions=versions)) == {
+        "whole": "InvalidEnsemble",
+        "member": "",
+    }
+    assert set(judge(whole, model("member", config=BOTH, versions=versions)).values()) == {""}
+
+
+@pytest.mark.parametrize("versions", [(2,), (1, 2)], ids=["replaced", "not the latest any more"])
+def test_a_member_that_would_lose_the_version_that_an_ensemble_asks_for_is_held_back(
+    versions: tuple[int, ...],
+) -> None:
+    held, whole = judge_models(server(), [pinning(1), serves_one(*versions)])
+
+    assert isinstance(whole, Accepted)
+    assert isinstance(held, Rejected)
+    assert held.reason == "BreaksEnsemble"
+    assert "'whole', which serves: step 1 asks for modelVersion 1 of 'member'" in held.message
+
+
+def test_a_member_may_gain_a_version_or_change_together_with_who_asks_for_it() -> None:
+    assert set(judge(pinning(1), serves_one(1, 2, config=BOTH)).values()) == {""}
+    assert set(judge(pinning(2), serves_one(2)).values()) == {""}
+    assert set(judge(pinning(-1), serves_one(2)).values()) == {""}
+
+
 def test_an_ensemble_that_does_not_serve_holds_nobody_back() -> None:
     found = judge(
         model("whole", config=TWO),

@@ -1,5 +1,7 @@
 """Ensembles: the mistakes of the guides, and what Triton takes."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from tests.unit.plan.values import ensemble, plain, proto, step
 from tests.unit.samples.sample_files import FORMS, Form
 from triton_operator.plan.ensembles import check_ensemble, load_order, members
+from triton_operator.plan.versions import served_versions
 from triton_operator.repository.config_pbtxt import build_config
 
 IMAGE = {"image": ("FP32", [3, 224, 224])}
@@ -20,19 +23,23 @@ SCORES_OUT = {"SCORES": ("FP32", [1000])}
 GOOD = ensemble(RAW_IN, SCORES_OUT, FIRST, SECOND, batch=8)
 
 
-def problem(whole: dict[str, Any], **others: dict[str, Any]) -> str | None:
+def problem(
+    whole: dict[str, Any],
+    versions: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    **others: dict[str, Any],
+) -> str | None:
     found = {"prepare": PREPARE, "classify": CLASSIFY} | others | {"whole": whole}
     configs = {name: proto(config) for name, config in found.items()}
-    return check_ensemble("whole", configs)
+    return check_ensemble("whole", configs, versions)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.id)
 def test_the_ensembles_of_the_samples_are_taken(form: Form) -> None:
     configs = {name: build_config(model.spec, name) for name, model in form.models.items()}
+    versions = {n: served_versions(form.models[n].spec, config) for n, config in configs.items()}
 
-    assert [check_ensemble(name, configs) for name in configs if members(configs[name])] == [
-        None for name in configs if members(configs[name])
-    ]
+    wholes = [name for name in configs if members(configs[name])]
+    assert [check_ensemble(name, configs, versions) for name in wholes] == [None for _ in wholes]
 
 
 def test_a_good_ensemble_has_no_problem() -> None:
@@ -144,6 +151,27 @@ def test_members_that_declare_nothing_are_not_judged() -> None:
 
     assert problem(GOOD, prepare=undeclared, classify=undeclared) is None
     assert problem(GOOD, classify={"backend": "onnxruntime", "maxBatchSize": 1}) is None
+
+
+def test_a_step_that_asks_for_a_version_which_its_member_does_not_serve_is_named() -> None:
+    pinned = ensemble(RAW_IN, SCORES_OUT, FIRST, {**SECOND, "modelVersion": 7}, batch=8)
+
+    assert problem(pinned, {"prepare": (1,), "classify": (1, 2)}) == (
+        "step 2 asks for modelVersion 7 of 'classify', which serves 1, 2; set it to what is served"
+        " or to -1, the latest, or have the member serve it (its versions and config.versionPolicy)"
+    )
+    assert problem(pinned, {"prepare": (1,), "classify": (1, 7)}) is None
+    # What the member serves is not known, where its own spec is not accepted.
+    assert problem(pinned, {"prepare": (1,)}) is None
+    assert problem(GOOD, {"prepare": (1,), "classify": (3,)}) is None
+
+
+def test_an_input_that_no_step_takes_is_a_mistake() -> None:
+    whole = ensemble(RAW_IN | {"Z": ("FP32", [1])}, SCORES_OUT, FIRST, SECOND, batch=8)
+
+    assert problem(whole) == (
+        "no step takes the ensemble's input 'Z'; map it in an inputMap or take it out"
+    )
 
 
 def test_steps_that_wait_for_each_other_are_a_circle() -> None:

@@ -213,7 +213,9 @@ class Triton:
     def _misfit(self, ensemble: str, code: str) -> str | None:
         if "unfit" in code and "takes anything" not in str(self.linked()):
             return "inconsistent shape"
-        return check_ensemble(ensemble, {name: config_of(g) for name, g in self.loaded.items()})
+        configs = {name: config_of(g) for name, g in self.loaded.items()}
+        ready = {name: self.served(name).ready_versions for name in self.loaded}
+        return check_ensemble(ensemble, configs, ready)
 
     def unload(self, model: str) -> None:
         if self.loaded.pop(model, None) is not None:

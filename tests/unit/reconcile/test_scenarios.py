@@ -564,6 +564,53 @@ async def test_members_that_change_together_are_loaded_with_the_ensemble_that_st
     assert not [line for p in world.processes("vision") for line in p.log if line[0] == "E"]
 
 
+def pin(world: World, version: int) -> None:
+    """Have the one step of the ensemble ask for a version."""
+    (step,) = calling([1])["ensembleScheduling"]["step"]
+    steps = {"step": [{**step, "modelVersion": version}]}
+    world.model("whole", "", config={**calling([1]), "ensembleScheduling": steps}, **SHARED)
+
+
+def offer(world: World, version: int) -> None:
+    """Have the member serve one version only."""
+    files = {"model.py": "pass"}
+    world.model(
+        "member", config=typed([1]), versions=[{"version": version, "files": files}], **SHARED
+    )
+
+
+async def test_an_ensemble_that_asks_for_a_version_nobody_serves_is_not_even_tried(
+    pair: World, operator: Operator
+) -> None:
+    served = pair.serving("vision")
+    loads = [list(process.loads) for process in pair.processes("vision")]
+    pin(pair, 7)
+    await operator.settle()
+
+    assert pair.serving("vision") == served
+    assert [process.loads for process in pair.processes("vision")] == loads
+    assert pair.condition("whole", "Accepted") == "False InvalidEnsemble"
+    message = pair.message("whole", "Accepted")
+    assert "step 1 asks for modelVersion 7 of 'member', which serves 1" in message
+    assert "what was served before keeps serving" in message
+
+
+async def test_a_member_keeps_the_version_that_its_ensemble_asks_for(
+    pair: World, operator: Operator
+) -> None:
+    pin(pair, 1)
+    await operator.settle()
+    assert_all_serve(pair, "vision", "member", "whole")
+    served = pair.serving("vision")
+
+    offer(pair, 2)
+    await operator.settle()
+
+    assert pair.serving("vision") == served
+    assert pair.condition("member", "Accepted") == "False BreaksEnsemble"
+    assert not [line for p in pair.processes("vision") for line in p.log if line[0] == "E"]
+
+
 @pytest.mark.parametrize("restarting", [False, True])
 async def test_a_refused_ensemble_is_tried_again_when_its_member_changes(
     pair: World, operator: Operator, restarting: bool
