@@ -156,6 +156,21 @@ async def test_what_a_pod_serves_is_what_its_own_config_says(server: FakeTriton)
     assert found["bert"].config_hash is None
 
 
+async def test_an_ensemble_says_which_versions_its_steps_ask_for(server: FakeTriton) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        step = {"model_name": "resnet", "model_version": 2, "input_map": {"x": "X"}}
+        return web.json_response(config("abc") | {"ensemble_scheduling": {"step": [step]}})
+
+    server.index = [listed("whole", "1", "READY"), listed("resnet", "2", "READY")]
+    server.configs = {"resnet": "def"}
+    server.answers["/v2/models/whole/config"] = answer
+
+    found = await server.pods.observe(POD, KEY)
+
+    assert found["whole"].pins == {("resnet", 2)}
+    assert found["resnet"].pins == frozenset()
+
+
 async def test_what_failed_is_told_with_its_reason_and_not_asked_for_its_config(
     server: FakeTriton,
 ) -> None:

@@ -1,7 +1,7 @@
 """What a pod says that it serves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 READY = "READY"
 """Triton's word for a version that answers requests."""
@@ -23,6 +23,8 @@ class ServedModel:
     versions: tuple[ServedVersion, ...] = ()
     config_hash: str | None = None
     """The hash in the config that the pod serves now; None when it serves none of ours."""
+    pins: frozenset[tuple[str, int]] = field(default=frozenset(), kw_only=True)
+    """Versions of other models that the steps of an ensemble ask for, each with its model."""
     tensors: str | None = None
     """What it takes and gives, as ``tensors_of`` writes it; None when it is not known."""
 

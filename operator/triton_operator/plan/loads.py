@@ -6,8 +6,9 @@ pod first; only when that pod proves it, the others follow. It is the one that l
 models: what a pod with a sick GPU refuses says nothing of the generation.
 
 Members are loaded before their ensemble. Only where an ensemble serves and a member's tensors
-change with it, Triton is told to load the ensemble: it loads the members along, each takes over
-when it is ready, and the ensemble stays; a member loaded alone would make Triton drop it.
+change with it, or a version that it asks for goes, Triton is told to load the ensemble: it loads
+the members along, each takes over when it is ready, and the ensemble stays; a member loaded alone
+would make Triton drop it.
 """
 
 from collections import Counter
@@ -167,7 +168,8 @@ def _find_carriers(
 ) -> tuple[list[Load], set[Slot]]:
     """Return the ensembles to load with their members along, and what is not to be loaded alone.
 
-    These are ensembles that serve, and of which a member takes or gives other tensors from now on.
+    These are ensembles that serve, and of which a member takes or gives other tensors from now on,
+    or does not serve any more a version that they ask for.
     """
     carriers: list[Load] = []
     carried: set[Slot] = set()
@@ -181,8 +183,11 @@ def _find_carriers(
                 for load in due.get(member, ())
                 if load.pod == pod and load.slot not in carried
             )
-            live = served.get(name, ServedModel()).ready_versions
-            if not live or not any(_is_reshaped(load, configs, served) for load in along):
+            live = served.get(name, ServedModel())
+            if not live.ready_versions or not any(
+                _is_reshaped(load, configs, served) or _loses_pinned(load, links, live)
+                for load in along
+            ):
                 continue
             carried.update(load.slot for load in along)
             own = next((load for load in due.get(name, ()) if load.pod == pod), None)
@@ -201,6 +206,12 @@ def _is_reshaped(load: Load, configs: Mapping[str, ModelConfig], served: Served)
     if before is None or config is None or not (config.input or config.output):
         return False
     return before != tensors_of(config)
+
+
+def _loses_pinned(load: Load, links: Mapping[str, ModelPlan], ensemble: ServedModel) -> bool:
+    """Return whether a model will not serve a version that an ensemble asks for now."""
+    kept = links[load.model].expected_versions
+    return bool(kept) and any(m == load.model and v not in kept for m, v in ensemble.pins)
 
 
 def _find_wanting(

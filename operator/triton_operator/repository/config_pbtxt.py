@@ -123,6 +123,17 @@ def hash_of(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def pins_of(config: pb.ModelConfig) -> frozenset[tuple[str, int]]:
+    """Return the versions that the steps of an ensemble ask for, each with its model."""
+    steps = ((step.model_name, step.model_version) for step in config.ensemble_scheduling.step)
+    return frozenset((model, version) for model, version in steps if version > 0)
+
+
+def pins_in(config: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
+    """Return `pins_of` a config as Triton answers it in JSON; none if it cannot be read."""
+    return pins_of(_read(config, "ensemble_scheduling") or pb.ModelConfig())
+
+
 def tensors_of(config: pb.ModelConfig) -> str:
     """Return what a model takes and gives, in a form that can be compared."""
     ends = (
@@ -135,11 +146,14 @@ def tensors_of(config: pb.ModelConfig) -> str:
 
 def tensors_in(config: Mapping[str, Any]) -> str | None:
     """Return `tensors_of` a config as Triton answers it in JSON; None if it cannot be read."""
-    known = {key: config[key] for key in ("max_batch_size", "input", "output") if key in config}
+    known = _read(config, "max_batch_size", "input", "output")
+    return tensors_of(known) if known is not None else None
+
+
+def _read(config: Mapping[str, Any], *keys: str) -> pb.ModelConfig | None:
+    known = {key: config[key] for key in keys if key in config}
     try:
-        return tensors_of(
-            json_format.ParseDict(known, pb.ModelConfig(), ignore_unknown_fields=True)
-        )
+        return json_format.ParseDict(known, pb.ModelConfig(), ignore_unknown_fields=True)
     except json_format.ParseError:
         return None
 

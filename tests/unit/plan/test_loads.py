@@ -1,7 +1,7 @@
 """What to load and unload on which pod: one careful step at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,6 +185,37 @@ def test_a_member_that_is_refused_does_not_keep_the_others_back() -> None:
     tried = (first.loads[0].attempt,)
 
     assert told(loads({A: {}}, *plans, tried=tried)) == [("a", "right", True)]
+
+
+def versioned(asked: int, version: int) -> tuple[ModelPlan, ...]:
+    """An ensemble whose step asks for a version of a member, and the member that serves one."""
+    one = {"modelVersion": asked}
+    whole = ensemble(VECTOR, {"y": ("FP32", [1])}, step("left", {"x": "x"}, {"y": "y"}) | one)
+    versions = [{"version": version, "files": {"model.py": "pass"}}]
+    left = model("left", config=plain(VECTOR, {"y": ("FP32", [1])}), versions=versions)
+    return plan_models(judge_models(server(), [model("whole", config=whole), left]), "vision")
+
+
+def live(plans: tuple[ModelPlan, ...], version: int, *pins: tuple[str, int]) -> Served:
+    """What a pod serves of an ensemble, which asks for versions, and its member."""
+    links = linked(plans)
+    whole = replace(served(links["whole"].link), pins=frozenset(pins))
+    return {"left": served(links["left"].link, version), "whole": whole}
+
+
+def test_a_version_that_goes_and_the_ensemble_that_asks_for_it_are_loaded_together() -> None:
+    before = live(versioned(1, 1), 1, ("left", 1))
+
+    for asked in (2, -1):
+        (load,) = loads({A: before}, *versioned(asked, 2)).loads
+        assert load.model == "whole"
+        assert [each.model for each in load.along] == ["left"]
+
+
+def test_a_version_that_no_ensemble_asks_for_goes_as_ever() -> None:
+    before = live(versioned(-1, 1), 1)
+
+    assert told(loads({A: before}, *versioned(-1, 2))) == [("a", "left", True)]
 
 
 def family() -> tuple[ModelPlan, ...]:

@@ -22,7 +22,7 @@ from triton_operator import names
 from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
 from triton_operator.plan.ensembles import check_ensemble, members
-from triton_operator.repository.config_pbtxt import tensors_of
+from triton_operator.repository.config_pbtxt import pins_of, tensors_of
 from triton_operator.repository.manifest import (
     LINKS,
     Generation,
@@ -234,7 +234,8 @@ class Triton:
             generation = self.loaded[model]
             present = [v.version for v in generation.versions] or [1]
             states = tuple(ServedVersion(str(v), "READY") for v in present[-1:])
-            return ServedModel(states, generation.hash, tensors_of(config_of(generation)))
+            config = config_of(generation)
+            return ServedModel(states, generation.hash, tensors_of(config), pins=pins_of(config))
         if model in self.broken:
             return ServedModel((ServedVersion("1", "UNAVAILABLE", self.broken[model]),))
         return ServedModel((ServedVersion("", ""),))

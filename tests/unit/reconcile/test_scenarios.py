@@ -611,6 +611,21 @@ async def test_a_member_keeps_the_version_that_its_ensemble_asks_for(
     assert not [line for p in pair.processes("vision") for line in p.log if line[0] == "E"]
 
 
+@pytest.mark.parametrize("after", [2, -1])
+async def test_a_version_and_who_asks_for_it_change_together_and_the_ensemble_stays(
+    pair: World, operator: Operator, after: int
+) -> None:
+    pin(pair, 1)
+    await operator.settle()
+
+    pin(pair, after)
+    offer(pair, 2)
+    await operator.settle()
+
+    assert_all_serve(pair, "vision", "member", "whole")
+    assert not [line for p in pair.processes("vision") for line in p.log if line[0] == "E"]
+
+
 @pytest.mark.parametrize("restarting", [False, True])
 async def test_a_refused_ensemble_is_tried_again_when_its_member_changes(
     pair: World, operator: Operator, restarting: bool

@@ -17,7 +17,9 @@ from triton_operator.repository.config_pbtxt import (
     from_proto,
     hash_of,
     parse_text,
+    pins_in,
     render,
+    tensors_in,
     to_proto,
     with_hash,
 )
@@ -138,6 +140,19 @@ def test_the_hash_is_read_back_from_the_answer_of_triton() -> None:
     answer = json_format.MessageToDict(hashed, preserving_proto_field_name=True)
 
     assert hash_of(answer) == "abc"
+
+
+def test_the_versions_that_an_ensemble_asks_for_are_read_back_from_the_answer_of_triton() -> None:
+    asked = [{"model_name": "a", "model_version": "2"}, {"model_name": "a", "model_version": 1}]
+    steps = [*asked, {"model_name": "b", "model_version": -1, "unheard": "of"}]
+
+    assert pins_in({"ensemble_scheduling": {"step": steps}}) == {("a", 1), ("a", 2)}
+    assert pins_in({"name": "plain"}) == frozenset()
+
+
+def test_an_answer_that_cannot_be_read_says_nothing() -> None:
+    assert pins_in({"ensemble_scheduling": {"step": "first"}}) == frozenset()
+    assert tensors_in({"input": "none"}) is None
 
 
 @pytest.mark.parametrize(
