@@ -71,10 +71,8 @@ def find_problems(
     if cycle := _find_cycle(name, configs):
         yield f"the ensemble calls itself: {' → '.join(cycle)}; take one step out of the circle"
         return
-    missing = False
     for index, step in enumerate(config.ensemble_scheduling.step):
         if step.model_name not in configs:
-            missing = True
             yield (
                 f"step {index + 1} calls model {step.model_name!r}, which no accepted TritonModel"
                 f" of this server serves; it serves {_list(set(configs) - {name})}"
@@ -86,7 +84,7 @@ def find_problems(
                 f" serves {', '.join(map(str, served))}; set it to what is served or to -1, the"
                 " latest, or have the member serve it (its versions and config.versionPolicy)"
             )
-    if not missing:
+    if configs.keys() >= set(members(config)):
         yield from _check_batching(config, configs)
         yield from _check_tensors(config, configs)
 
@@ -233,10 +231,12 @@ def _check_flow(config: ModelConfig, steps: Sequence[ModelEnsembling.Step]) -> I
     known = {tensor.name for tensor in config.input}
     made = {tensor for step in steps for tensor in step.output_map.values()}
     taken = {tensor for step in steps for tensor in step.input_map.values()}
-    # Tensors that nobody makes are another mistake, told already: mostly one in an input's name.
-    unmade = taken - made - known
-    for name in sorted(known - taken) if not unmade else ():
-        yield f"no step takes the ensemble's input {name!r}; map it in an inputMap or take it out"
+    outputs = {tensor.name for tensor in config.output}
+    # Tensors that nobody makes are another mistake, told already: mostly one in another's name.
+    unmade = (taken | outputs) - made - known
+    for name in sorted((known | (made - outputs)) - taken) if not unmade else ():
+        what = "the ensemble's input" if name in known else "tensor"
+        yield f"no step takes {what} {name!r}; map it in an inputMap or take it out"
     known |= unmade
     waiting = list(steps)
     while waiting:
@@ -275,5 +275,4 @@ def _declares(config: ModelConfig) -> bool:
 
 
 def _list(names: Iterable[str]) -> str:
-    ordered = sorted(set(names))
-    return ", ".join(map(repr, ordered)) if ordered else "none"
+    return ", ".join(map(repr, sorted(set(names)))) or "none"

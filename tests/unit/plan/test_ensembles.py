@@ -174,6 +174,15 @@ def test_an_input_that_no_step_takes_is_a_mistake() -> None:
     )
 
 
+def test_a_tensor_that_no_step_takes_is_a_mistake_unless_the_ensemble_gives_it() -> None:
+    third = step("classify", {"image": "pixels"}, {"scores": "again"})
+    whole = ensemble(RAW_IN, SCORES_OUT, FIRST, SECOND, third, batch=8)
+    both = ensemble(RAW_IN, SCORES_OUT | {"again": ("FP32", [1000])}, FIRST, SECOND, third, batch=8)
+
+    assert problem(whole) == ("no step takes tensor 'again'; map it in an inputMap or take it out")
+    assert problem(both) is None
+
+
 def test_steps_that_wait_for_each_other_are_a_circle() -> None:
     both = {"a": ("FP32", [1]), "b": ("FP32", [1])}
     join = plain(both, {"c": ("FP32", [1])})
