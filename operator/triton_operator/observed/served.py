@@ -25,6 +25,8 @@ class ServedModel:
     """The hash in the config that the pod serves now; None when it serves none of ours."""
     tensors: str | None = None
     """What it takes and gives, as ``tensors_of`` writes it; None when it is not known."""
+    calls: frozenset[str] = frozenset()
+    """The models that it calls, by the config that the pod serves now; none but of an ensemble."""
 
     @property
     def ready_versions(self) -> tuple[int, ...]:

@@ -219,7 +219,11 @@ def _plan_together(
     depends = bool(below) or (refusal is not None and refusal.reason == BREAKS_ENSEMBLE)
     if refusal is not None and depends and refusal.context_hash not in ("", context):
         refusal = None
-    late = [each for each in below if each.wanted is not None and each.link != each.wanted]
+    late = [
+        each
+        for each in below
+        if each.wanted is not None and (each.link != each.wanted or each.refusal is not None)
+    ]
     lacking = [each for each in late if each.link is None]
     if hold is None and (lacking or (late and plan.good not in (None, plan.wanted))):
         member = (lacking or late)[0].folder

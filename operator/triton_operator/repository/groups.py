@@ -30,13 +30,14 @@ def find_groups(
     for calls in states:
         for ensemble, members in calls.items():
             if members:  # as few models have: a server may have very many
-                tied = (groups[name] for name in _reachable(ensemble, calls) if name in groups)
+                tied = (groups[name] for name in find_called(ensemble, calls) if name in groups)
                 group = frozenset[str]().union(*tied)
                 groups |= dict.fromkeys(group, group)
     return list(set(groups.values()))
 
 
-def _reachable(ensemble: str, calls: Mapping[str, Collection[str]]) -> frozenset[str]:
+def find_called(ensemble: str, calls: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """Return an ensemble and what it calls, also through other ensembles."""
     found: set[str] = set()
     rest: Iterable[str] = (ensemble,)
     while new := set(rest) - found:

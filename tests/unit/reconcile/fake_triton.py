@@ -232,7 +232,9 @@ class Triton:
             generation = self.loaded[model]
             present = [v.version for v in generation.versions] or [1]
             states = tuple(ServedVersion(str(v), "READY") for v in present[-1:])
-            return ServedModel(states, generation.hash, tensors_of(config_of(generation)))
+            config = config_of(generation)
+            calls = frozenset(members(config))
+            return ServedModel(states, generation.hash, tensors_of(config), calls)
         if model in self.broken:
             return ServedModel((ServedVersion("1", "UNAVAILABLE", self.broken[model]),))
         return ServedModel((ServedVersion("", ""),))

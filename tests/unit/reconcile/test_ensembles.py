@@ -1,0 +1,101 @@
+"""An ensemble that changes together with what it calls is served at every moment."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve, calling, hash_of, typed
+from tests.unit.reconcile.world import Operator, World
+from triton_operator import names
+
+
+def whole(member: str) -> dict[str, Any]:
+    """The config of an ensemble that calls this member."""
+    step = {"modelName": member, "modelVersion": -1, "inputMap": {"x": "X"}}
+    steps = [{**step, "outputMap": {"y": "Y"}}]
+    return {**calling([1]), "ensembleScheduling": {"step": steps}}
+
+
+class Pair(World):
+    """An ensemble and its member, which are looked at before and after each load and unload."""
+
+    def watch(self) -> None:
+        """From now on, every pod serves the ensemble, with what it calls, at every moment."""
+        interrupt = self.triton.interrupt
+
+        def look() -> None:
+            self.assert_served()
+            interrupt()
+
+        self.triton.interrupt = look
+
+    def assert_served(self) -> None:
+        for process in self.processes("vision"):
+            assert "whole" in process.loaded, f"{[*process.loaded]} {process.log}"
+
+    def replace_member(self, code: str = "pass", **spec: Any) -> None:
+        """One push: a new member, the ensemble that calls it, and the old member is deleted."""
+        self.model("fresh", code, config=typed([1]), **{**SHARED, **spec})
+        self.model("whole", "", config=whole("fresh"), **SHARED)
+        self.remove(names.KIND_MODEL, "member")
+
+
+async def begin(**server: Any) -> tuple[Pair, Operator]:
+    """Return a world in which the ensemble and its member serve on two pods."""
+    pair = Pair()
+    operator = Operator(pair)
+    pair.server("vision", replicas=2, **server)
+    pair.model("member", config=typed([1]), **SHARED)
+    pair.model("whole", "", config=whole("member"), **SHARED)
+    await operator.settle(steps=80)
+    assert_all_serve(pair, "vision", "member", "whole")
+    return pair, operator
+
+
+async def test_an_ensemble_whose_member_is_replaced_serves_at_every_moment() -> None:
+    pair, operator = await begin()
+    pair.watch()
+    pair.replace_member()
+    await operator.settle()
+
+    assert_all_serve(pair, "vision", "fresh", "whole")
+    assert all(set(models) == {"fresh", "whole"} for models in pair.serving("vision"))
+
+
+async def test_the_old_member_stays_while_the_new_one_is_loaded() -> None:
+    pair, operator = await begin()
+    pair.watch()
+    pair.replace_member("hang")
+    await operator.run(seconds=30)
+    assert all(set(models) == {"member", "whole"} for models in pair.serving("vision"))
+
+    pair.triton.release.set()
+    await operator.settle()
+    assert all(set(models) == {"fresh", "whole"} for models in pair.serving("vision"))
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+async def test_where_the_new_member_does_not_load_the_old_pair_serves_on(restarting: bool) -> None:
+    pair, operator = await begin()
+    good = hash_of(pair, "whole")
+    pair.watch()
+    pair.replace_member("raise")
+    await operator.settle(restarting=restarting)
+
+    assert [models["whole"] for models in pair.serving("vision")] == [good, good]
+    assert pair.condition("whole") == "False WaitingForMember"
+    assert "'fresh'" in pair.message("whole")
+
+    pair.model("fresh", "pass  # mended", config=typed([1]), **SHARED)
+    await operator.settle(restarting=restarting)
+    assert all(set(models) == {"fresh", "whole"} for models in pair.serving("vision"))
+
+
+async def test_a_member_goes_at_once_with_its_ensemble() -> None:
+    pair, operator = await begin()
+    pair.model("steady", **SHARED)
+    pair.remove(names.KIND_MODEL, "member")
+    pair.remove(names.KIND_MODEL, "whole")
+    await operator.settle()
+
+    assert all(set(models) == {"steady"} for models in pair.serving("vision"))
