@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.reconcile.fake_triton import Triton
 from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve, calling, hash_of, typed
 from tests.unit.reconcile.world import Operator, World
 from triton_operator import names
@@ -32,6 +33,15 @@ class Pair(World):
     def assert_served(self) -> None:
         for process in self.processes("vision"):
             assert "whole" in process.loaded, f"{[*process.loaded]} {process.log}"
+
+    def assert_startable(self) -> None:
+        """A pod that starts now serves the ensemble, too."""
+        pods = {p.repository for p in self.server_pods("vision")}
+        for claim in self.claims.values():
+            for repository in pods:
+                process = Triton("vision", claim, repository=repository)
+                process.start()
+                assert "whole" in process.loaded, process.broken
 
     def replace_member(self, code: str = "pass", **spec: Any) -> None:
         """One push: a new member, the ensemble that calls it, and the old member is deleted."""
@@ -85,6 +95,7 @@ async def test_where_the_new_member_does_not_load_the_old_pair_serves_on(restart
     assert [models["whole"] for models in pair.serving("vision")] == [good, good]
     assert pair.condition("whole") == "False WaitingForMember"
     assert "'fresh'" in pair.message("whole")
+    pair.assert_startable()
 
     pair.model("fresh", "pass  # mended", config=typed([1]), **SHARED)
     await operator.settle(restarting=restarting)
@@ -99,3 +110,81 @@ async def test_a_member_goes_at_once_with_its_ensemble() -> None:
     await operator.settle()
 
     assert all(set(models) == {"steady"} for models in pair.serving("vision"))
+
+
+URI = "s3://models/fresh/model.py"
+FETCHED = [{"version": 1, "source": {"uri": URI}, "files": {"model.py": "pass  # new"}}]
+ROLLOUT = {"modelUpdates": "Rollout"}
+
+
+@pytest.mark.parametrize("server", [{}, ROLLOUT])
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_a_member_that_cannot_be_had_leaves_the_old_pair_serving_until_it_can(
+    server: dict[str, Any], replaced: bool
+) -> None:
+    pair, operator = await begin(**server)
+    before = pair.serving("vision")
+    pair.watch()
+    pair.missing_sources.add(URI)
+    name = "fresh" if replaced else "member"
+    if replaced:
+        pair.replace_member("", versions=FETCHED)
+    else:
+        pair.model("member", "", config=typed([2]), versions=FETCHED, **SHARED)
+        pair.model("whole", "", config=calling([2]), **SHARED)
+    await operator.settle(steps=80)
+
+    assert pair.serving("vision") == before
+    pair.assert_startable()
+    assert pair.condition("whole") == "False WaitingForMember"
+    assert pair.condition("whole", "Synced") == "False WaitingForMember"
+    assert repr(name) in pair.message("whole")
+    assert pair.condition(name) == "False SourceNotFound"
+    assert [pair.condition(each, "Stalled") for each in ("whole", name)] == [
+        "none",
+        "True SourceNotFound",
+    ]
+    pair.remove("Pod", pair.server_pods("vision")[0].name)
+    await operator.settle(steps=80)
+    assert pair.serving("vision") == before
+
+    pair.missing_sources.clear()
+    await operator.run(seconds=900)
+
+    assert_all_serve(pair, "vision", name, "whole")
+    assert all(set(models) == {name, "whole"} for models in pair.serving("vision"))
+    assert all(set(models) == {name, "whole"} for models in links(pair))
+
+
+def links(world: World) -> list[set[str]]:
+    """What pods that start find, in the folder of the links or in each revision."""
+    (claim,) = world.claims.values()
+    found = [{model for _, model in claim.links}, *map(set, claim.revisions.values())]
+    return [models for models in found if models]
+
+
+async def test_the_old_members_link_goes_when_the_new_generation_serves() -> None:
+    pair, operator = await begin()
+    pair.replace_member()
+    await operator.settle()
+
+    assert links(pair) == [{"fresh", "whole"}]
+
+
+@pytest.mark.parametrize("failure", ["raise", "die"])
+async def test_a_rollout_whose_new_member_does_not_load_goes_back_to_the_old_pair(
+    failure: str,
+) -> None:
+    pair, operator = await begin(**ROLLOUT)
+    before = pair.serving("vision")
+    pair.watch()
+    pair.replace_member(failure)
+    await operator.settle(steps=120)
+
+    assert pair.serving("vision") == before
+    assert pair.condition("whole").startswith("False ")
+    pair.assert_startable()
+
+    pair.model("fresh", "pass  # mended", config=typed([1]), **SHARED)
+    await operator.settle(steps=120)
+    assert_all_serve(pair, "vision", "fresh", "whole")
