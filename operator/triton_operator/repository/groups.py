@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.layout import CONFIG_FILE, Layout
 from triton_operator.repository.links import GenerationRef
-from triton_operator.repository.manifest import Manifest
+from triton_operator.repository.manifest import Link, Manifest
 
 _CALLED = re.compile(r'model_name\s*:\s*"([^"]+)"')
 """In a config that the operator has rendered; only the steps of an ensemble have such a field."""
@@ -34,6 +34,11 @@ class Groups:
         """Return models with those that have to change in one go with one of them."""
         groups = find_groups(self._find_changing(now), self._calls(now), self._calls(self._wanted))
         return {*models}.union(*(each for each in groups if not each.isdisjoint(models)))
+
+    def members_first(self, links: Iterable[Link]) -> list[Link]:
+        """Return links such that what an ensemble calls comes before it."""
+        calls = self._calls(self._wanted)
+        return sorted(links, key=lambda link: len(find_called(link.model, calls)))
 
     def find_broken(self, now: State, failed: Collection[str]) -> list[frozenset[str]]:
         """Return the groups that have to stay as they are, as models of theirs have failed."""

@@ -92,7 +92,7 @@ class Publisher:
         due = names - self._held - self._settled
         links = [
             found
-            for link in self._manifest.links
+            for link in self._groups.members_first(self._manifest.links)
             if link.model in due and (found := self._resolve(link))
         ]
         if awaited and not self.has_folder and (patient or not links):

@@ -1,10 +1,14 @@
 """An ensemble and what it calls move together, also where one of them cannot be had."""
 
+import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.unit.repository.claim import Claim, model, serving, version
+from tests.unit.repository.claim import Claim, MemorySources, model, serving, version
+from tests.unit.repository.interruption import die_before, record_changes
 from triton_operator.repository.manifest import Generation, Manifest
 from triton_operator.repository.sources import SourceUnreachableError
 
@@ -134,3 +138,50 @@ def test_what_is_called_through_another_ensemble_keeps_its_link(claim: Claim) ->
     claim.sources.artifacts[URI] = b"weights"
     claim.sync(changing(FRESH, then, old=outer))
     assert links(claim) == named(MEMBER, WHOLE, FRESH, then)
+
+
+def test_what_an_ensemble_calls_is_linked_before_it(claim: Claim) -> None:
+    """Whoever is killed in between leaves an ensemble that has its members."""
+    names = ("zzz", "bbb", "aaa")
+    inner = ensemble("1", "zzz", name="bbb")
+    outer = ensemble("1", "bbb", name="aaa")
+    claim.events.clear()
+    claim.sync(serving(MEMBER, WHOLE, outer, inner, inline("zzz")))
+
+    linked = [each.object for each in claim.events if each.event == "linked"]
+    assert [name for name in linked if name in names] == [*names]
+
+
+NEW_MEMBER = inline("zzz")
+NEW_WHOLE = ensemble("2", "zzz")
+SWAP = changing(NEW_MEMBER, NEW_WHOLE, old=WHOLE)
+SWAPPED = serving(NEW_MEMBER, NEW_WHOLE)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("first", "then"), [((), SWAP), ((SWAP,), SWAPPED)])
+def test_a_sync_killed_at_any_moment_leaves_the_ensemble_with_what_it_calls(
+    first: tuple[Manifest, ...], then: Manifest, tmp_path: Path
+) -> None:
+    def prepared(step: int) -> Claim:
+        root = tmp_path / str(step)
+        root.mkdir()
+        claim = Claim(root, MemorySources({}))
+        for manifest in (serving(MEMBER, WHOLE), *first):
+            assert not claim.sync(manifest).failed
+        return claim
+
+    whole = prepared(-1)
+    changes = record_changes(partial(whole.sync, then))
+    assert len(changes) > 5
+    for step in range(len(changes)):
+        claim = prepared(step)
+        die_before(step, partial(claim.sync, then))
+        there = links(claim)
+        called = {WHOLE.hash: "member", NEW_WHOLE.hash: "zzz"}[there["whole"]]
+        assert called in there, f"killed before change {step}: {changes[step]}"
+        assert not claim.sync(then).failed
+        assert links(claim) == links(whole)
+        claim.now = lambda: time.time() + 4000
+        claim.sync(then)
+        assert claim.paths() == whole.paths(), f"killed before change {step}: {changes[step]}"
