@@ -125,8 +125,9 @@ def build_manifest(
             (plan.object, plan.good)
             for plan in plans
             if plan.good not in (None, plan.wanted)
-            and isinstance(plan.verdict, Accepted)
-            and is_ensemble(plan.verdict.config)
+            and plan.stands
+            # Of what was rejected nobody knows.
+            and (not isinstance(plan.verdict, Accepted) or is_ensemble(plan.verdict.config))
         ),
         immutable=immutable,
         settings=short_digest(canonical_json(options)) if options else "",

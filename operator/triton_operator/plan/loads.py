@@ -151,7 +151,7 @@ def _find_unlinked(links: Mapping[str, ModelPlan], served: Served) -> Iterator[s
     something else, needs its old members until then.
     """
     live = {name: model.calls for name, model in served.items() if model.ready_versions}
-    changing = (name for name in live if name in links and links[name].wanted is not None)
+    changing = (name for name in live if name in links and links[name].stands)
     needed = frozenset[str]().union(*(find_called(name, live) for name in changing))
     yield from (name for name in live if name not in links and name not in needed)
 

@@ -106,6 +106,14 @@ class ModelPlan:
             return self.verdict.config
         return None
 
+    @property
+    def stands(self) -> bool:
+        """Whether, if it is an ensemble, what it serves goes on with all that it calls.
+
+        Not when a model is deleted that its spec calls.
+        """
+        return isinstance(self.verdict, Accepted) or not self.verdict.orphaned
+
     def may_call(self, model: str) -> bool:
         """Return whether the linked generation may be an ensemble that calls a model."""
         if self.link is None or model == self.folder:

@@ -188,3 +188,28 @@ async def test_a_rollout_whose_new_member_does_not_load_goes_back_to_the_old_pai
     pair.model("fresh", "pass  # mended", config=typed([1]), **SHARED)
     await operator.settle(steps=120)
     assert_all_serve(pair, "vision", "fresh", "whole")
+
+
+@pytest.mark.parametrize("server", [{}, ROLLOUT])
+@pytest.mark.parametrize("mistake", ["ensemble", "member"])
+async def test_a_mistake_in_the_new_pair_leaves_the_old_one_serving(
+    server: dict[str, Any], mistake: str
+) -> None:
+    pair, operator = await begin(**server)
+    before = pair.serving("vision")
+    pair.watch()
+    pair.replace_member()
+    config = typed([2]) if mistake == "ensemble" else {"name": "another", **typed([1])}
+    pair.model("fresh", config=config, **SHARED)
+    await operator.settle(steps=80)
+
+    assert pair.condition("whole") == "False InvalidEnsemble"
+    assert [models["whole"] for models in pair.serving("vision")] == [
+        models["whole"] for models in before
+    ]
+    pair.assert_startable()
+
+    pair.model("fresh", config=typed([1]), **SHARED)
+    await operator.settle(steps=80)
+    assert_all_serve(pair, "vision", "fresh", "whole")
+    assert all(models == {"fresh", "whole"} for models in links(pair))
