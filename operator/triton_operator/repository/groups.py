@@ -45,8 +45,10 @@ class Groups:
         changing = self._find_changing(now)
         return find_broken_groups(changing, failed, self._calls(now), self._calls(self._wanted))
 
-    def find_needed(self, now: State, ensembles: Iterable[GenerationRef]) -> frozenset[str]:
+    def find_needed(self, now: State, ensembles: Collection[GenerationRef]) -> frozenset[str]:
         """Return what is linked now and not wanted any more, and what these ensembles call."""
+        if not ensembles:
+            return frozenset()  # and nothing is read
         called = (name for ref in ensembles for name in self._call(ref))
         return find_all_called(called, self._calls(now)) & now.keys() - self._wanted.keys()
 

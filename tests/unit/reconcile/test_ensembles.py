@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.reconcile.fake_triton import Triton
 from tests.unit.reconcile.test_scenarios import SHARED, assert_all_serve, calling, hash_of, typed
-from tests.unit.reconcile.world import Operator, World
+from tests.unit.reconcile.world import Operator, World, killed_at_each_moment
 from triton_operator import names
 
 
@@ -70,6 +70,21 @@ async def test_an_ensemble_whose_member_is_replaced_serves_at_every_moment() -> 
 
     assert_all_serve(pair, "vision", "fresh", "whole")
     assert all(set(models) == {"fresh", "whole"} for models in pair.serving("vision"))
+
+
+@pytest.mark.parametrize("server", [{}, {"modelUpdates": "Rollout"}])
+async def test_an_ensemble_whose_member_is_renamed_serves_at_every_moment(
+    server: dict[str, Any],
+) -> None:
+    pair, operator = await begin(**server)
+    pair.watch()
+    pair.model("member", modelName="fresh", config=typed([1]), **SHARED)
+    pair.model("whole", "", config=whole("fresh"), **SHARED)
+    await operator.settle(steps=80)
+
+    assert pair.condition("whole") == pair.condition("member") == "True Serving"
+    assert all(set(models) == {"fresh", "whole"} for models in pair.serving("vision"))
+    assert all(models == {"fresh", "whole"} for models in links(pair))
 
 
 async def test_the_old_member_stays_while_the_new_one_is_loaded() -> None:
@@ -213,3 +228,20 @@ async def test_a_mistake_in_the_new_pair_leaves_the_old_one_serving(
     await operator.settle(steps=80)
     assert_all_serve(pair, "vision", "fresh", "whole")
     assert all(models == {"fresh", "whole"} for models in links(pair))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("code", ["pass", "raise"])
+async def test_an_operator_killed_at_any_moment_of_the_swap_costs_no_ensemble(code: str) -> None:
+    async def begun() -> tuple[World, Operator]:
+        pair, operator = await begin()
+        pair.watch()
+        pair.replace_member(code)
+        return pair, operator
+
+    async for _, world, operator in killed_at_each_moment(begun):
+        await operator.settle()
+        for models in world.serving("vision"):
+            assert models["whole"] == hash_of(world, "whole")
+            assert ("fresh" in models, "member" in models) == (code == "pass", code == "raise")
+        assert all({"whole", "member" if code == "raise" else "fresh"} <= m for m in links(world))
