@@ -27,6 +27,8 @@ class ServedModel:
     """Versions of other models that the steps of an ensemble ask for, each with its model."""
     tensors: str | None = None
     """What it takes and gives, as ``tensors_of`` writes it; None when it is not known."""
+    calls: frozenset[str] = frozenset()
+    """The models that it calls, by the config that the pod serves now; none but of an ensemble."""
 
     @property
     def ready_versions(self) -> tuple[int, ...]:

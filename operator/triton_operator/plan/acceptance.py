@@ -43,6 +43,8 @@ class Rejected:
     record: ModelRecord
     reason: str
     message: str
+    orphaned: bool = False
+    """It is an ensemble that calls what no TritonModel of the server is: that was deleted."""
 
 
 Verdict = Accepted | Rejected
@@ -59,10 +61,11 @@ def judge_models(
     single = [_judge_alone(server, record, backends) for record in ordered]
     alone = _refuse_large(_refuse_twins(single))
     verdicts: tuple[Verdict, ...] = tuple(_hold_breaking(alone, server.metadata.name))
+    folders = {verdict.record.folder for verdict in verdicts}
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
         configs, versions = _configs(verdicts), _versions(verdicts)
-        judged = tuple(_judge_ensemble(verdict, configs, versions) for verdict in verdicts)
+        judged = tuple(_judge_ensemble(each, configs, versions, folders) for each in verdicts)
         if len(_configs(judged)) == len(configs):
             return judged
         verdicts = judged
@@ -190,12 +193,16 @@ def _refuse_large(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _judge_ensemble(
-    verdict: Verdict, configs: Mapping[str, ModelConfig], versions: Versions
+    verdict: Verdict,
+    configs: Mapping[str, ModelConfig],
+    versions: Versions,
+    folders: Collection[str],
 ) -> Verdict:
     if not isinstance(verdict, Accepted) or not is_ensemble(verdict.config):
         return verdict
     if problem := check_ensemble(verdict.model.model_name, configs, versions):
-        return Rejected(verdict.record, "InvalidEnsemble", problem)
+        orphaned = not set(folders).issuperset(members(verdict.config))
+        return Rejected(verdict.record, "InvalidEnsemble", problem, orphaned=orphaned)
     return verdict
 
 

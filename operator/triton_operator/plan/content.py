@@ -1,13 +1,15 @@
 """What the claim of a server is to hold, how far it is from that, and what pods serve of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from triton_operator.api.server import TritonServer
+from triton_operator.api.sync import SyncOptions
 from triton_operator.observed import Claim, Pod, Served, ServerRecord, ServerWorld, Workload
-from triton_operator.plan.acceptance import judge_leaving, judge_models
-from triton_operator.plan.models import ModelPlan, build_manifest, plan_models
+from triton_operator.plan.acceptance import Accepted, judge_leaving, judge_models
+from triton_operator.plan.ensembles import is_ensemble
+from triton_operator.plan.models import ModelPlan, plan_models
 from triton_operator.plan.rollouts import (
     choose_repository,
     is_changing_over,
@@ -15,7 +17,7 @@ from triton_operator.plan.rollouts import (
     template_repositories,
 )
 from triton_operator.plan.sync import SyncPlan, pending_repair, plan_sync
-from triton_operator.repository.manifest import Manifest
+from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,46 @@ def plan_content(
         repository=repository,
         startable=template_repositories(workload, repository),
     )
+
+
+def build_manifest(
+    server: str,
+    plans: Iterable[ModelPlan],
+    sync: SyncOptions | None = None,
+    *,
+    immutable: bool = False,
+) -> Manifest:
+    """Return what the server's part of the claim has to look like."""
+    options = sync.manifest() if sync is not None else {}
+    plans = tuple(plans)
+    links = {plan.folder: _link(plan) for plan in plans if plan.link is not None}
+    return Manifest(
+        server=server,
+        generations=tuple(
+            plan.verdict.generation
+            for plan in plans
+            if isinstance(plan.verdict, Accepted)
+            and (plan.link == plan.wanted or plan.loading is not None or plan.hold is not None)
+        ),
+        links=tuple(links.values()),
+        keep=tuple(
+            (plan.object, plan.good)
+            for plan in plans
+            if plan.good is not None and plan.good != plan.link
+        ),
+        standing=tuple(
+            (plan.object, plan.good)
+            for plan in plans
+            if plan.good not in (None, plan.wanted)
+            and plan.stands
+            # Of what was rejected nobody knows.
+            and (not isinstance(plan.verdict, Accepted) or is_ensemble(plan.verdict.config))
+        ),
+        immutable=immutable,
+        settings=short_digest(canonical_json(options)) if options else "",
+    )
+
+
+def _link(plan: ModelPlan) -> Link:
+    assert plan.link is not None
+    return Link(model=plan.folder, object=plan.object, hash=plan.link)

@@ -19,6 +19,7 @@ from triton_operator.observed import Pod, Served, ServedModel
 from triton_operator.plan.ensembles import all_members, load_order
 from triton_operator.plan.models import ModelPlan, linked
 from triton_operator.repository.config_pbtxt import tensors_of
+from triton_operator.repository.groups import find_called
 from triton_operator.repository.model_config_schema import ModelConfig
 
 Slot = tuple[str, str, str]
@@ -119,8 +120,8 @@ def plan_loads(
     unloads = tuple(
         unload
         for pod, served in pods.items()
-        for name, model in served.items()
-        if name not in links and name not in waiting and model.ready_versions
+        for name in _find_unlinked(links, served)
+        if name not in waiting
         if (unload := Unload(pod, name)).slot not in busy
     )
     configs = {name: plan.config for name, plan in links.items() if plan.config is not None}
@@ -136,12 +137,24 @@ def plan_loads(
     moving = {model for _, _, model in busy}
     carriers, carried = _find_carriers(links, due, configs, pods, {*moving, *missing})
     others = _in_turn(due, configs, {*moving, *missing}, {*carried, *(c.slot for c in carriers)})
-    loads = (*carriers, *others)
+    loads = (*carriers, *(load for load in others if _is_safe(load, links, configs, pods)))
     if one_by_one:
         proven = [load for load in loads if not load.first]
         unproven = [load for load in loads if load.first]
         loads = (*proven, *(unproven[:1] if not moving else ()))
     return LoadStep(loads, unloads)
+
+
+def _find_unlinked(links: Mapping[str, ModelPlan], served: Served) -> Iterator[str]:
+    """Yield what a pod serves and need not, as no link asks for it any more.
+
+    Triton drops an ensemble together with what it calls: one that serves there, and is to serve
+    something else, needs its old members until then.
+    """
+    live = {name: model.calls for name, model in served.items() if model.ready_versions}
+    changing = (name for name in live if name in links and links[name].stands)
+    needed = frozenset[str]().union(*(find_called(name, live) for name in changing))
+    yield from (name for name in live if name not in links and name not in needed)
 
 
 def _in_turn(
@@ -157,6 +170,23 @@ def _in_turn(
             yield from (load for load in loads if load.slot not in carried)
         if loads:
             coming.add(name)
+
+
+def _is_safe(
+    load: Load,
+    links: Mapping[str, ModelPlan],
+    configs: Mapping[str, ModelConfig],
+    pods: Mapping[Pod, Served],
+) -> bool:
+    """Return whether a pod has what a model calls, or nothing to lose.
+
+    Triton drops an ensemble that serves when its new generation lacks a member.
+    """
+    served = pods[load.pod]
+    if not served.get(load.model, ServedModel()).ready_versions:
+        return True
+    below = (links[name] for name in all_members(load.model, configs) if name in links)
+    return all(serves(served, plan) for plan in below)
 
 
 def _find_carriers(

@@ -1,4 +1,4 @@
-"""Which generation of each model the repository links to, and with it the manifest to make true.
+"""Which generation of each model the repository links to.
 
 A model moves from generation to generation: the *wanted* one is what its spec says now, the *good*
 one is the last that every pod was seen to serve. A wanted generation that a pod refused is not
@@ -11,12 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from triton_operator.api.model import LastFailure
-from triton_operator.api.sync import SyncOptions
 from triton_operator.observed import ModelRecord, Pod, Served, ServedModel, ServerRecord
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE, Accepted, Verdict
 from triton_operator.plan.ensembles import all_members, load_order, members
 from triton_operator.plan.versions import served_versions
-from triton_operator.repository.manifest import Link, Manifest, canonical_json, short_digest
+from triton_operator.repository.manifest import short_digest
 from triton_operator.repository.model_config_schema import ModelConfig
 
 LOAD_FAILED = "LoadFailed"
@@ -107,6 +106,14 @@ class ModelPlan:
         if isinstance(self.verdict, Accepted) and self.link == self.wanted:
             return self.verdict.config
         return None
+
+    @property
+    def stands(self) -> bool:
+        """Whether, if it is an ensemble, what it serves goes on with all that it calls.
+
+        Not when a model is deleted that its spec calls.
+        """
+        return isinstance(self.verdict, Accepted) or not self.verdict.orphaned
 
     def may_call(self, model: str) -> bool:
         """Return whether the linked generation may be an ensemble that calls a model."""
@@ -207,7 +214,11 @@ def _plan_together(
     depends = bool(below) or (refusal is not None and refusal.reason == BREAKS_ENSEMBLE)
     if refusal is not None and depends and refusal.context_hash not in ("", context):
         refusal = None
-    late = [each for each in below if each.wanted is not None and each.link != each.wanted]
+    late = [
+        each
+        for each in below
+        if each.wanted is not None and (each.link != each.wanted or each.refusal is not None)
+    ]
     lacking = [each for each in late if each.link is None]
     if hold is None and (lacking or (late and plan.good not in (None, plan.wanted))):
         member = (lacking or late)[0].folder
@@ -215,36 +226,6 @@ def _plan_together(
         message += f". Generation {plan.good} keeps serving" if plan.good is not None else ""
         hold = Hold("WaitingForMember", message)
     return replace(plan, context=context, refusal=refusal, hold=hold)
-
-
-def build_manifest(
-    server: str,
-    plans: Iterable[ModelPlan],
-    sync: SyncOptions | None = None,
-    *,
-    immutable: bool = False,
-) -> Manifest:
-    """Return what the server's part of the claim has to look like."""
-    options = sync.manifest() if sync is not None else {}
-    plans = tuple(plans)
-    links = {plan.folder: _link(plan) for plan in plans if plan.link is not None}
-    return Manifest(
-        server=server,
-        generations=tuple(
-            plan.verdict.generation
-            for plan in plans
-            if isinstance(plan.verdict, Accepted)
-            and (plan.link == plan.wanted or plan.loading is not None or plan.hold is not None)
-        ),
-        links=tuple(links.values()),
-        keep=tuple(
-            (plan.object, plan.good)
-            for plan in plans
-            if plan.good is not None and plan.good != plan.link
-        ),
-        immutable=immutable,
-        settings=short_digest(canonical_json(options)) if options else "",
-    )
 
 
 def find_probe_model(server: ServerRecord, plans: Iterable[ModelPlan]) -> str | None:
@@ -274,8 +255,3 @@ def _plan_model(verdict: Verdict, server: str) -> ModelPlan:
         and not verdict.record.is_asked_again
     )
     return ModelPlan(verdict, good or None, failure if refused else None)
-
-
-def _link(plan: ModelPlan) -> Link:
-    assert plan.link is not None
-    return Link(model=plan.folder, object=plan.object, hash=plan.link)

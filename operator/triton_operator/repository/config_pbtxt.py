@@ -158,6 +158,13 @@ def _read(config: Mapping[str, Any], *keys: str) -> pb.ModelConfig | None:
         return None
 
 
+def calls_in(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the models that an ensemble calls, by its config as Triton answers it in JSON."""
+    scheduling = config.get("ensemble_scheduling")
+    steps = scheduling.get("step") if isinstance(scheduling, Mapping) else None
+    return frozenset(str(step["model_name"]) for step in steps or () if "model_name" in step)
+
+
 def _check_text(spec: TritonModelSpec, proto: pb.ModelConfig) -> None:
     """Hold a config given as text to the rules of a typed one: its paths, above all."""
     config = from_proto(proto, field="spec.configText")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from triton_operator.repository import disk
 from triton_operator.repository.layout import Layout, read_link_target
-from triton_operator.repository.manifest import Link
+from triton_operator.repository.manifest import LINKS, Link, Manifest
 
 GenerationRef = tuple[str, str]
 """(object, hash)."""
@@ -74,6 +74,17 @@ def linked_generations(layout: Layout) -> set[GenerationRef]:
     servers = (Path(entry.path) for entry in disk.list_folder(layout.servers))
     folders = (*servers, *_revisions(layout))
     return {target for folder in folders for target in read_links(folder).values()}
+
+
+def read_last_revision(layout: Layout, manifest: Manifest) -> dict[str, GenerationRef]:
+    """Return the links that pods which serve were started with: those to what is good."""
+    folders = (
+        layout.server(manifest.server) if each == LINKS else layout.revision(manifest.server, each)
+        for each in manifest.keep_revisions
+    )
+    found = [{path.name: ref for path, ref in read_links(each).items()} for each in folders]
+    good = {*manifest.keep, *manifest.standing}
+    return max(found, key=lambda links: len(good.intersection(links.values())), default={})
 
 
 def remove_links(

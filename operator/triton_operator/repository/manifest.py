@@ -83,6 +83,11 @@ class Manifest:
 
     Linked in place of a generation that cannot be made, where nothing is linked yet.
     """
+    standing: tuple[tuple[str, str], ...] = ()
+    """(object, hash) of ensembles that serve on until their wanted generation does.
+
+    What they call keeps the link that it has, though nothing else names it.
+    """
     immutable: bool = False
     """Publish the links as a revision, instead of moving those in ``servers/<server>``."""
     keep_revisions: tuple[str, ...] = ()
@@ -99,6 +104,7 @@ class Manifest:
         object.__setattr__(self, "generations", generations)
         object.__setattr__(self, "links", links)
         object.__setattr__(self, "keep", keep)
+        object.__setattr__(self, "standing", tuple(sorted(set(self.standing))))
         object.__setattr__(self, "keep_revisions", tuple(sorted(set(self.keep_revisions))))
 
     def digest(self) -> str:
@@ -115,8 +121,10 @@ class Manifest:
     def to_json(self) -> str:
         """Return the canonical JSON text."""
         data = _fields(self)
-        if not self.settings:
-            del data["settings"]
+        # What says nothing is left out: without it, manifests look as they always have.
+        for name in ("settings", "standing"):
+            if not data[name]:
+                del data[name]
         return canonical_json(data)
 
     @classmethod
@@ -136,7 +144,8 @@ class Manifest:
                     Link(_string(each["model"]), _string(each["object"]), _string(each["hash"]))
                     for each in data.get("links", ())
                 ),
-                keep=tuple((_string(name), _string(hash_)) for name, hash_ in data.get("keep", ())),
+                keep=_read_refs(data.get("keep", ())),
+                standing=_read_refs(data.get("standing", ())),
                 immutable=bool(data.get("immutable", False)),
                 keep_revisions=tuple(map(_string, data.get("keep_revisions", ()))),
                 remove=bool(data.get("remove", False)),
@@ -198,6 +207,10 @@ def short_digest(text: str) -> str:
 
 def _by_version(versions: tuple[VersionContent, ...]) -> tuple[VersionContent, ...]:
     return tuple(sorted(versions, key=lambda each: each.version))
+
+
+def _read_refs(data: Iterable[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((_string(name), _string(hash_)) for name, hash_ in data)
 
 
 def _read_generation(data: Mapping[str, Any]) -> Generation:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.repository import disk
-from triton_operator.repository.groups import called_models, find_groups
-from triton_operator.repository.layout import CONFIG_FILE, Layout, check_name, read_link_target
+from triton_operator.repository.groups import Groups
+from triton_operator.repository.layout import Layout, check_name, read_link_target
 from triton_operator.repository.links import (
     GenerationRef,
     create_folder,
+    read_last_revision,
     read_links,
     remove_links,
     remove_revisions,
@@ -22,6 +23,7 @@ from triton_operator.repository.outcome import Event, Failure
 from triton_operator.repository.sources import (
     GenerationMissingError,
     InvalidSourceError,
+    MemberMissingError,
     SyncError,
     WriteFailedError,
     write_error,
@@ -56,9 +58,9 @@ class Publisher:
         """What each model's link was pointed to, or left at."""
         self._settled: set[str] = set()
         self._told_at: float | None = None
-        self._called: dict[GenerationRef, frozenset[str]] = {
-            (each.object, each.hash): called_models(each.config) for each in manifest.generations
-        }
+        self._held: set[str] = set()
+        """Models whose links stay as they are, for now or to the end."""
+        self._groups = Groups(layout, manifest)
 
     @property
     def has_folder(self) -> bool:
@@ -85,10 +87,12 @@ class Publisher:
         if not awaited or self._told_at is None:
             self._present = {path.name: ref for path, ref in read_links(self._folder).items()}
         names = {*self._present, *self._wanted}
-        due = names - self._find_held(names, awaited) - self._settled
+        needed = self._groups.find_needed(self._present, self._manifest.standing)
+        self._held = self._find_held(awaited) | needed
+        due = names - self._held - self._settled
         links = [
             found
-            for link in self._manifest.links
+            for link in self._groups.members_first(self._manifest.links)
             if link.model in due and (found := self._resolve(link))
         ]
         if awaited and not self.has_folder and (patient or not links):
@@ -117,7 +121,7 @@ class Publisher:
         """Remove our links that the manifest no longer names, and revisions nobody needs."""
         manifest = self._manifest
         if not manifest.immutable:
-            self._remove_links(self._folder, self._wanted.keys())
+            self._remove_links(self._folder, self._wanted.keys() | self._held)
         elif LINKS not in manifest.keep_revisions:
             self._remove_links(self._folder, set())
             disk.remove_folder_if_empty(self._folder)
@@ -145,28 +149,27 @@ class Publisher:
 
     # ---- what waits -----------------------------------------------------------------------
 
-    def _find_held(self, names: Collection[str], awaited: Collection[GenerationRef]) -> set[str]:
-        """Return the models whose links wait: for their own generation, or one of their group."""
-        if not awaited:
-            return set()
-        waiting = {model for model, ref in self._wanted.items() if ref in awaited}
-        changing = {n for n in names if self._present.get(n) != self._wanted.get(n)}
-        states = (
-            {name: self._calls(ref) for name, ref in state.items()}
-            for state in (self._present, self._wanted)
-        )
-        groups = find_groups(changing, *states)
-        return waiting.union(*(group for group in groups if group & waiting))
+    def _find_held(self, awaited: Collection[GenerationRef]) -> set[str]:
+        """Return the models whose links wait: for their own generation, or one of their group.
 
-    def _calls(self, ref: GenerationRef) -> frozenset[str]:
-        """Return what a generation calls if it is an ensemble."""
-        if ref not in self._called:
-            try:
-                path = self._layout.generation(*ref) / CONFIG_FILE
-                self._called[ref] = called_models(path.read_text(errors="replace"))
-            except (OSError, InvalidSpecError):
-                return frozenset()  # not there, and so nothing that Triton could load
-        return self._called[ref]
+        Where one of a group cannot be had, all of it stays as it is.
+        """
+        waiting = {model for model, ref in self._wanted.items() if ref in awaited}
+        failed = {model for model, ref in self._wanted.items() if ref[0] in self.failed}
+        held = self._groups.with_tied(self._present, waiting) if waiting else set()
+        broken = self._groups.find_broken(self._present, failed) if failed else []
+        if not awaited:
+            self._fail_together(broken, failed)
+        return held.union(*broken)
+
+    def _fail_together(self, groups: Iterable[Collection[str]], failed: Collection[str]) -> None:
+        """Note of each model what it waits for, because they change in one go."""
+        for group in groups:
+            first = min(model for model in group if model in failed)
+            why = self.failed[self._wanted[first][0]].message
+            objects = {self._wanted[name][0] for name in group if name in self._wanted}
+            error = MemberMissingError(f"it changes together with {first!r}, which waits: {why}")
+            self.fail(sorted(objects - self.failed.keys()), error)
 
     def _tell(self, names: Collection[str], due: Collection[str], *, last: bool) -> None:
         """Tell which models still wait, and later which of them have settled."""
@@ -205,7 +208,18 @@ class Publisher:
         return kept if self._is_ready(kept) else None
 
     def _publish_revision(self) -> None:
-        links = [found for link in self._manifest.links if (found := self._resolve(link))]
+        self._present = read_last_revision(self._layout, self._manifest)
+        held = self._find_held(())
+        links = [
+            found
+            for link in self._manifest.links
+            if link.model not in held and (found := self._resolve(link))
+        ]
+        links += [Link(name, *self._present[name]) for name in held & self._present.keys()]
+        # Who goes back to what was good needs what it called then.
+        back = {(link.object, link.hash) for link in links} & set(self._manifest.standing)
+        needed = self._groups.find_needed(self._present, back) - held
+        links += [Link(name, *self._present[name]) for name in needed]
         self._links = {link.model: link for link in links}
         self.revision = revision_digest(links)
         folder = self._layout.revision(self._manifest.server, self.revision)

@@ -62,6 +62,12 @@ class GenerationMissingError(SyncError):
     reason = "GenerationMissing"
 
 
+class MemberMissingError(SyncError):
+    """An ensemble and what it calls change in one go, and one of them cannot be had."""
+
+    reason = "WaitingForMember"
+
+
 class SourceUnreachableError(SyncError, TransientError):
     """The source did not answer, or not to the end."""
 

@@ -18,7 +18,8 @@ from triton_operator.desired.owned_server import build_owned_server
 from triton_operator.desired.sync_job import build_manifest_map, build_sync_job
 from triton_operator.observed import ModelRecord
 from triton_operator.plan.acceptance import judge_models
-from triton_operator.plan.models import build_manifest, plan_models
+from triton_operator.plan.content import build_manifest
+from triton_operator.plan.models import plan_models
 from triton_operator.repository.manifest import LINKS, revision_digest
 from triton_operator.repository.manifest import Manifest as Repository
 

@@ -400,3 +400,16 @@ def test_an_ensemble_that_does_not_serve_holds_nobody_back() -> None:
     )
 
     assert found == {"whole": "InvalidEnsemble", "first": "", "second": ""}
+
+
+def test_an_ensemble_is_orphaned_only_when_no_model_has_the_name_that_it_calls() -> None:
+    whole = model("whole", config=ENSEMBLE)
+
+    def orphaned(*others: ModelRecord) -> list[bool]:
+        found = judge_models(server(), [whole, *others])
+        return [v.orphaned for v in found if isinstance(v, Rejected) and v.record == whole]
+
+    assert orphaned() == [True]
+    assert orphaned(model("member", config={"name": "another"})) == [False]
+    assert orphaned(model("member", config=plain({"z": ("FP32", [1])}, {}))) == [False]
+    assert orphaned(model("member", config=MEMBER)) == []

@@ -163,6 +163,42 @@ def test_what_has_no_link_is_unloaded_wherever_it_is_loaded() -> None:
     assert [(u.pod.name, u.model) for u in found.unloads] == [("a", "gone")]
 
 
+def test_what_an_ensemble_calls_stays_until_the_pod_serves_its_new_generation() -> None:
+    plans = family()
+    links = {p.folder: p.link for p in plans}
+    below = {name: served(links[name]) for name in ("left", "right")}
+    before = {"gone": served("x"), "other": served("x")}
+
+    def unloads(whole: ServedModel, *plans: ModelPlan) -> list[tuple[str, str]]:
+        pods = {A: {**before, **below, "whole": whole}, B: {"gone": served("x")}}
+        return [(u.pod.name, u.model) for u in loads(pods, *plans).unloads]
+
+    old = replace(served("old"), calls=frozenset({"nested", "gone"}))
+    assert unloads(old, *plans) == [("a", "other"), ("b", "gone")]
+    new = replace(served(links["whole"]), calls=frozenset({"left", "right"}))
+    assert unloads(new, *plans) == [("a", "gone"), ("a", "other"), ("b", "gone")]
+    # The ensemble was deleted, too.
+    others = [p for p in plans if p.folder != "whole"]
+    assert ("a", "gone") in unloads(old, *others)
+
+
+def test_what_an_ensemble_calls_through_another_one_stays_with_it() -> None:
+    calls = {"whole": "nested", "nested": "gone"}
+    pods = {A: {n: replace(served("x"), calls=frozenset({m})) for n, m in calls.items()}}
+
+    assert not loads({A: {**pods[A], "gone": served("x")}}, *family()).unloads
+
+
+def test_an_ensemble_that_serves_is_not_loaded_while_a_member_is_not_served() -> None:
+    plans = family()
+    right = {"right": served(linked(plans)["right"].link)}
+    (first,) = loads({A: right}, *plans).loads
+
+    old = {**right, "whole": served("old")}
+    assert told(loads({A: right}, *plans, tried=(first.attempt,))) == [("a", "whole", True)]
+    assert not loads({A: old}, *plans, tried=(first.attempt,))
+
+
 def test_members_are_loaded_before_their_ensemble() -> None:
     plans = family()
 
@@ -299,7 +335,11 @@ def test_from_any_state_every_pod_ends_up_serving_every_link(
     else:
         raise AssertionError("it takes more steps than a first and a second one for each model")
 
+    # An ensemble that serves is not touched, nor tried elsewhere, while a member is refused.
+    stays = {"left", "right"} & refuses and [p for p in states if states[p]["whole"] == "stale"]
+    due = {*LINKS} - refuses - ({"whole"} if stays else set())
     for models in triton.pods.values():
         assert not models["gone"].ready_versions
-        assert all(serves(models, LINKS[name]) for name in LINKS if name not in refuses)
+        assert all(serves(models, LINKS[name]) for name in due)
+    assert all(triton.pods[each]["whole"].config_hash == "stale" for each in stays or ())
     assert len({(a[2], a[0]) for a in tried}) == len({a[2] for a in tried}), "tried on a second pod"

@@ -7,10 +7,10 @@ import pytest
 from tests.unit.plan.values import NOW, ensemble, hash_of, model, plain, plan, server, step
 from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.plan.acceptance import judge_models
+from triton_operator.plan.content import build_manifest
 from triton_operator.plan.models import (
     LOAD_FAILED,
     SERVER_DIED,
-    build_manifest,
     linked,
     plan_models,
 )
@@ -174,3 +174,23 @@ def test_the_manifest_of_a_server_holds_links_generations_and_what_may_be_gone_b
     assert found.keep == (("updated", OLD),)
     assert set(linked(plans)) == {"blocked", "fresh", "rejected", "updated"}
     assert found.digest() == build_manifest("vision", plans[::-1]).digest()
+
+
+def test_an_ensemble_stands_until_its_wanted_generation_serves() -> None:
+    ends = {"x": ("FP32", [1])}, {"y": ("FP32", [1])}
+    config = ensemble(*ends, step("member", {"x": "x"}, {"y": "y"}))
+
+    def find(good: str) -> tuple[tuple[str, str], ...]:
+        records = [
+            model("whole", config=config, status=status(good, model_name="whole")),
+            model("member", config=plain(*ends), status=status(OLD, model_name="member")),
+        ]
+        plans = plan_models(judge_models(server(), records), "vision")
+        nonlocal wanted
+        wanted = str(linked(plans)["whole"].wanted)
+        return build_manifest("vision", plans).standing
+
+    wanted = ""
+    assert find("") == ()
+    assert find(OLD) == (("whole", OLD),)
+    assert find(wanted) == ()

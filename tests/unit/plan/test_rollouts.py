@@ -8,7 +8,8 @@ from tests.unit.plan.values import hash_of, model, pod, server
 from triton_operator.api.model import TritonModelStatus
 from triton_operator.observed import ModelRecord, SyncJob, Workload
 from triton_operator.plan.acceptance import judge_models
-from triton_operator.plan.models import ModelPlan, build_manifest, plan_models
+from triton_operator.plan.content import build_manifest
+from triton_operator.plan.models import ModelPlan, plan_models
 from triton_operator.plan.rollouts import (
     blame,
     choose_repository,

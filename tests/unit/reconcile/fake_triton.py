@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import MappingProxyType
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -23,6 +24,11 @@ from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
 from triton_operator.plan.ensembles import check_ensemble, members
 from triton_operator.repository.config_pbtxt import pins_of, tensors_of
+from triton_operator.repository.groups import (
+    called_models,
+    find_all_called,
+    find_broken_groups,
+)
 from triton_operator.repository.manifest import (
     LINKS,
     Generation,
@@ -30,8 +36,11 @@ from triton_operator.repository.manifest import (
     Manifest,
     revision_digest,
 )
+from triton_operator.repository.outcome import Failure
 
 UNLOADED = "unloaded"
+Held = Mapping[str, tuple[str, str] | None]
+"""Links that stay as they are, with the object and hash that they lead to, if they are there."""
 
 
 @dataclass
@@ -58,11 +67,50 @@ class Claim:
             links = self.revisions[(server, repository)]
         return {model: self.generations[target] for model, target in links.items()}
 
-    def publish(self, manifest: Manifest, failed: Collection[str]) -> str:
+    def hold(self, manifest: Manifest, failed: dict[str, Failure]) -> Held:
+        """Return the links that stay as they are; tell of those that wait for one of a group."""
+        now = self._present(manifest)
+        then = {link.model: (link.object, link.hash) for link in manifest.links}
+        listed = {(each.object, each.hash): each for each in manifest.generations}
+
+        def calls(state: Mapping[str, tuple[str, str]]) -> dict[str, frozenset[str]]:
+            found = {n: listed.get(ref) or self.generations.get(ref) for n, ref in state.items()}
+            return {n: called_models(each.config) for n, each in found.items() if each}
+
+        changing = {name for name in {*now, *then} if now.get(name) != then.get(name)}
+        broken = {name for name, (object_, _) in then.items() if object_ in failed}
+        held = set[str]().union(*find_broken_groups(changing, broken, calls(now), calls(then)))
+        for name in held & then.keys():
+            failed.setdefault(then[name][0], Failure("WaitingForMember", f"for {min(broken)!r}"))
+        linked = {ref for name, ref in then.items() if name not in held}
+        standing = {ref for ref in manifest.standing if not manifest.immutable or ref in linked}
+        before = (self.generations[ref] for ref in standing if ref in self.generations)
+        called = (name for each in before for name in called_models(each.config))
+        needed = find_all_called(called, calls(now)) & now.keys() - then.keys()
+        return {name: now.get(name) for name in held | needed}
+
+    def _present(self, manifest: Manifest) -> dict[str, tuple[str, str]]:
+        """Return what the links lead to, or those of the revision that has what is good."""
+        server, good = manifest.server, {*manifest.keep, *manifest.standing}
+        links = {model: at for (owner, model), at in self.links.items() if owner == server}
+        if not manifest.immutable:
+            return links
+        revisions = {LINKS: links} | {d: at for (s, d), at in self.revisions.items() if s == server}
+        found = [revisions[digest] for digest in manifest.keep_revisions if digest in revisions]
+        return max(found, key=lambda each: len(good.intersection(each.values())), default={})
+
+    def publish(
+        self,
+        manifest: Manifest,
+        failed: Collection[str],
+        held: Held = MappingProxyType({}),
+    ) -> str:
         """Make the links of a manifest, or a revision of them; return the revision."""
         server, kept = manifest.server, dict(manifest.keep)
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, tuple[str, str]] = {n: ref for n, ref in held.items() if ref}
         for link in manifest.links:
+            if link.model in held:
+                continue
             target, good = (link.object, link.hash), (link.object, kept.get(link.object, ""))
             linked = not manifest.immutable and (server, link.model) in self.links
             assert target in self.generations or link.object in failed, f"{target} is nowhere"
@@ -78,12 +126,12 @@ class Claim:
         self.links |= {(server, model): target for model, target in found.items()}
         return ""
 
-    def prune(self, manifest: Manifest, revision: str) -> None:
-        """Take away what a manifest does not name."""
+    def prune(self, manifest: Manifest, revision: str, held: Collection[str]) -> None:
+        """Take away what a manifest does not name, and what is not held."""
         server, keep = manifest.server, {revision, *manifest.keep_revisions}
         if manifest.remove or (manifest.immutable and LINKS not in keep):
             self.servers.discard(server)
-        wanted = {link.model for link in manifest.links}
+        wanted = {link.model for link in manifest.links} | {*held}
         for owner, model in list(self.links):
             named = manifest.immutable or model in wanted
             if owner == server and not (server in self.servers and named):
@@ -235,7 +283,8 @@ class Triton:
             present = [v.version for v in generation.versions] or [1]
             states = tuple(ServedVersion(str(v), "READY") for v in present[-1:])
             config = config_of(generation)
-            return ServedModel(states, generation.hash, tensors_of(config), pins=pins_of(config))
+            calls, pins = frozenset(members(config)), pins_of(config)
+            return ServedModel(states, generation.hash, tensors_of(config), calls, pins=pins)
         if model in self.broken:
             return ServedModel((ServedVersion("1", "UNAVAILABLE", self.broken[model]),))
         return ServedModel((ServedVersion("", ""),))

@@ -504,8 +504,9 @@ class World:
                 failed[generation.object] = Failure("SourceNotFound", f"no {min(uris)}")
             else:
                 claim.generations[(generation.object, generation.hash)] = generation
-        revision = claim.publish(manifest, failed)
-        claim.prune(manifest, revision)
+        held = claim.hold(manifest, failed)
+        revision = claim.publish(manifest, failed, held)
+        claim.prune(manifest, revision, held)
         pods = (body for body in self.objects.values() if body["kind"] == "Pod")
         for pod in (_parsed(Pod.parse, body) for body in pods):
             if pod.uid in self.triton.processes and pod.repository != LINKS:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,15 @@ def test_the_order_of_assembly_does_not_change_value_text_or_digest() -> None:
     assert shuffled == MANIFEST
     assert shuffled.to_json() == MANIFEST.to_json()
     assert shuffled.digest() == MANIFEST.digest()
+
+
+def test_an_ensemble_that_need_not_stand_any_more_is_reason_for_a_job() -> None:
+    standing = replace(MANIFEST, standing=(("whole", "9"), ("outer", "8"), ("whole", "9")))
+
+    assert standing.standing == (("outer", "8"), ("whole", "9"))
+    assert standing.digest() != MANIFEST.digest() == replace(MANIFEST, keep=()).digest()
+    assert Manifest.from_json(standing.to_json()) == standing
+    assert "standing" not in MANIFEST.to_json()
 
 
 def test_unknown_keys_are_ignored() -> None:

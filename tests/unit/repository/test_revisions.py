@@ -19,7 +19,7 @@ from tests.unit.repository.claim import (
 from tests.unit.repository.interruption import die_before, record_changes
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.layout import Layout
-from triton_operator.repository.manifest import LINKS, Link, Manifest, revision_digest
+from triton_operator.repository.manifest import LINKS, Generation, Link, Manifest, revision_digest
 
 URI = "https://models.example/resnet/model.onnx"
 WEIGHTS = b"weights"
@@ -40,6 +40,11 @@ def claim(claim: Claim) -> Claim:
 def revision(*generations, keep=(), keep_revisions=()) -> Manifest:
     found = serving(*generations, keep=keep)
     return replace(found, immutable=True, keep_revisions=keep_revisions)
+
+
+def ensemble(note: str, member: str) -> Generation:
+    step = f'step [ {{ model_name: "{member}" }} ]'
+    return model("whole", f"# {note}\nensemble_scheduling {{ {step} }}")
 
 
 def name_of(*generations) -> str:
@@ -246,3 +251,23 @@ def test_killed_at_any_change_every_revision_is_whole_and_the_next_run_mends(
         for name in revisions(claim):
             assert read(claim, name) == CONFIGS[name]
         assert claim.paths() == whole.paths(), f"killed before change {step}: {changes[step]}"
+
+
+def test_an_ensemble_goes_back_to_the_members_that_it_had(claim: Claim) -> None:
+    whole, moved = ensemble("1", "script"), ensemble("2", "resnet")
+    first = claim.sync(revision(SCRIPT, whole)).revision
+    standing = ((whole.object, whole.hash),)
+    manifest = revision(LOST, moved, keep=(whole,), keep_revisions=("0123", first))
+    outcome = claim.sync(replace(manifest, standing=standing))
+
+    assert set(outcome.failed) == {"resnet", "whole"}
+    assert outcome.revision == first
+
+    manifest = revision(RESNET, moved, keep=(whole,), keep_revisions=(first,))
+    second = claim.sync(replace(manifest, standing=standing)).revision
+    assert second == name_of(RESNET, moved)
+
+    # Its pods did not come up.
+    back = replace(revision(whole, keep_revisions=(first, second)), standing=standing)
+    assert claim.sync(back).revision == first
+    assert read(claim, first).keys() == {"script", "whole"}
