@@ -167,8 +167,8 @@ async def test_an_ensemble_says_which_versions_its_steps_ask_for(server: FakeTri
 
     found = await server.pods.observe(POD, KEY)
 
-    assert found["whole"].pins == {("resnet", 2)}
-    assert found["resnet"].pins == frozenset()
+    assert found["whole"].steps == {("resnet", 2)}
+    assert found["resnet"].steps == frozenset()
 
 
 async def test_what_failed_is_told_with_its_reason_and_not_asked_for_its_config(

@@ -21,7 +21,7 @@ from triton_operator.desired.control_key import HEADER
 from triton_operator.desired.service import GRPC_PORT, HTTP_PORT
 from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import READY, Pod, Served, ServedModel, ServedVersion
-from triton_operator.repository.config_pbtxt import calls_in, hash_of, pins_in, tensors_in
+from triton_operator.repository.config_pbtxt import hash_of, steps_in, tensors_in
 
 _QUESTION_SECONDS = 5.0
 _PARALLEL = 8
@@ -84,13 +84,7 @@ class TritonPods:
                     return ServedModel(found)
                 async with limit:
                     config = await _config(pod, client, name)
-                return ServedModel(
-                    found,
-                    hash_of(config),
-                    tensors_in(config),
-                    calls_in(config),
-                    pins=pins_in(config),
-                )
+                return ServedModel(found, hash_of(config), tensors_in(config), steps_in(config))
 
             models = await asyncio.gather(*map(describe, versions))
             return dict(zip(versions, models, strict=True))

@@ -1,7 +1,7 @@
 """What a pod says that it serves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 READY = "READY"
 """Triton's word for a version that answers requests."""
@@ -23,12 +23,16 @@ class ServedModel:
     versions: tuple[ServedVersion, ...] = ()
     config_hash: str | None = None
     """The hash in the config that the pod serves now; None when it serves none of ours."""
-    pins: frozenset[tuple[str, int]] = field(default=frozenset(), kw_only=True)
-    """Versions of other models that the steps of an ensemble ask for, each with its model."""
     tensors: str | None = None
     """What it takes and gives, as ``tensors_of`` writes it; None when it is not known."""
-    calls: frozenset[str] = frozenset()
-    """The models that it calls, by the config that the pod serves now; none but of an ensemble."""
+    steps: frozenset[tuple[str, int]] = frozenset()
+    """Models that it calls, by the config that the pod serves now, each with the version that it
+    asks for, -1 for the latest; none but of an ensemble."""
+
+    @property
+    def calls(self) -> frozenset[str]:
+        """The models that it calls."""
+        return frozenset(model for model, _ in self.steps)
 
     @property
     def ready_versions(self) -> tuple[int, ...]:

@@ -215,7 +215,7 @@ def _find_carriers(
             )
             live = served.get(name, ServedModel())
             if not live.ready_versions or not any(
-                _is_reshaped(load, configs, served) or _loses_pinned(load, links, live)
+                _is_reshaped(load, configs, served) or _loses_version(load, links, live)
                 for load in along
             ):
                 continue
@@ -238,10 +238,11 @@ def _is_reshaped(load: Load, configs: Mapping[str, ModelConfig], served: Served)
     return before != tensors_of(config)
 
 
-def _loses_pinned(load: Load, links: Mapping[str, ModelPlan], ensemble: ServedModel) -> bool:
+def _loses_version(load: Load, links: Mapping[str, ModelPlan], ensemble: ServedModel) -> bool:
     """Return whether a model will not serve a version that an ensemble asks for now."""
     kept = links[load.model].expected_versions
-    return bool(kept) and any(m == load.model and v not in kept for m, v in ensemble.pins)
+    asked = {version for model, version in ensemble.steps if model == load.model and version > 0}
+    return bool(kept) and not asked.issubset(kept)
 
 
 def _find_wanting(

@@ -123,15 +123,16 @@ def hash_of(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def pins_of(config: pb.ModelConfig) -> frozenset[tuple[str, int]]:
-    """Return the versions that the steps of an ensemble ask for, each with its model."""
-    steps = ((step.model_name, step.model_version) for step in config.ensemble_scheduling.step)
-    return frozenset((model, version) for model, version in steps if version > 0)
+def steps_of(config: pb.ModelConfig) -> frozenset[tuple[str, int]]:
+    """Return the models that an ensemble calls, each with the version; -1 for the latest."""
+    return frozenset(
+        (step.model_name, step.model_version) for step in config.ensemble_scheduling.step
+    )
 
 
-def pins_in(config: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
-    """Return `pins_of` a config as Triton answers it in JSON; none if it cannot be read."""
-    return pins_of(_read(config, "ensemble_scheduling") or pb.ModelConfig())
+def steps_in(config: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
+    """Return `steps_of` a config as Triton answers it in JSON; none if it cannot be read."""
+    return steps_of(_read(config, "ensemble_scheduling") or pb.ModelConfig())
 
 
 def tensors_of(config: pb.ModelConfig) -> str:
@@ -156,13 +157,6 @@ def _read(config: Mapping[str, Any], *keys: str) -> pb.ModelConfig | None:
         return json_format.ParseDict(known, pb.ModelConfig(), ignore_unknown_fields=True)
     except json_format.ParseError:
         return None
-
-
-def calls_in(config: Mapping[str, Any]) -> frozenset[str]:
-    """Return the models that an ensemble calls, by its config as Triton answers it in JSON."""
-    scheduling = config.get("ensemble_scheduling")
-    steps = scheduling.get("step") if isinstance(scheduling, Mapping) else None
-    return frozenset(str(step["model_name"]) for step in steps or () if "model_name" in step)
 
 
 def _check_text(spec: TritonModelSpec, proto: pb.ModelConfig) -> None:

@@ -154,8 +154,7 @@ class _Run:
             taken = self._find_taken()
             if not rounds_left or (not taken and self._publisher.resolves()):
                 return
-            for name in taken:
-                del self._publisher.failed[name]
+            self._publisher.forgive(taken)
 
     def _find_taken(self) -> set[str]:
         """Return the objects whose generation was there, and was pruned before it had a link.

@@ -142,6 +142,12 @@ class Publisher:
                 self.failed[name] = failure
                 self._report(Event("failed", name, reason=failure.reason, message=failure.message))
 
+    def forgive(self, objects: Iterable[str]) -> None:
+        """Forget why models failed that are to be tried again, and who failed with them."""
+        together = {o for o, why in self.failed.items() if why.reason == MemberMissingError.reason}
+        for name in together.union(objects):
+            del self.failed[name]
+
     def explain(self, error: OSError, what: str) -> SyncError:
         """Return what the claim's refusal of a write means."""
         free = disk.free_bytes(self._layout.root)

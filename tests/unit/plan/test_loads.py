@@ -173,9 +173,9 @@ def test_what_an_ensemble_calls_stays_until_the_pod_serves_its_new_generation() 
         pods = {A: {**before, **below, "whole": whole}, B: {"gone": served("x")}}
         return [(u.pod.name, u.model) for u in loads(pods, *plans).unloads]
 
-    old = replace(served("old"), calls=frozenset({"nested", "gone"}))
+    old = replace(served("old"), steps=frozenset({("nested", -1), ("gone", -1)}))
     assert unloads(old, *plans) == [("a", "other"), ("b", "gone")]
-    new = replace(served(links["whole"]), calls=frozenset({"left", "right"}))
+    new = replace(served(links["whole"]), steps=frozenset({("left", -1), ("right", -1)}))
     assert unloads(new, *plans) == [("a", "gone"), ("a", "other"), ("b", "gone")]
     # The ensemble was deleted, too.
     others = [p for p in plans if p.folder != "whole"]
@@ -184,7 +184,7 @@ def test_what_an_ensemble_calls_stays_until_the_pod_serves_its_new_generation() 
 
 def test_what_an_ensemble_calls_through_another_one_stays_with_it() -> None:
     calls = {"whole": "nested", "nested": "gone"}
-    pods = {A: {n: replace(served("x"), calls=frozenset({m})) for n, m in calls.items()}}
+    pods = {A: {n: replace(served("x"), steps=frozenset({(m, -1)})) for n, m in calls.items()}}
 
     assert not loads({A: {**pods[A], "gone": served("x")}}, *family()).unloads
 
@@ -235,7 +235,7 @@ def versioned(asked: int, version: int) -> tuple[ModelPlan, ...]:
 def live(plans: tuple[ModelPlan, ...], version: int, *pins: tuple[str, int]) -> Served:
     """What a pod serves of an ensemble, which asks for versions, and its member."""
     links = linked(plans)
-    whole = replace(served(links["whole"].link), pins=frozenset(pins))
+    whole = replace(served(links["whole"].link), steps=frozenset(pins))
     return {"left": served(links["left"].link, version), "whole": whole}
 
 

@@ -23,7 +23,7 @@ from triton_operator import names
 from triton_operator.errors import ServerUnreachableError
 from triton_operator.observed import Pod, Served, ServedModel, ServedVersion
 from triton_operator.plan.ensembles import check_ensemble, members
-from triton_operator.repository.config_pbtxt import pins_of, tensors_of
+from triton_operator.repository.config_pbtxt import steps_of, tensors_of
 from triton_operator.repository.groups import (
     called_models,
     find_all_called,
@@ -283,8 +283,7 @@ class Triton:
             present = [v.version for v in generation.versions] or [1]
             states = tuple(ServedVersion(str(v), "READY") for v in present[-1:])
             config = config_of(generation)
-            calls, pins = frozenset(members(config)), pins_of(config)
-            return ServedModel(states, generation.hash, tensors_of(config), calls, pins=pins)
+            return ServedModel(states, generation.hash, tensors_of(config), steps_of(config))
         if model in self.broken:
             return ServedModel((ServedVersion("1", "UNAVAILABLE", self.broken[model]),))
         return ServedModel((ServedVersion("", ""),))

@@ -14,12 +14,11 @@ from triton_operator.api.model_config.message import ProtoMessage
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.config_pbtxt import (
     build_config,
-    calls_in,
     from_proto,
     hash_of,
     parse_text,
-    pins_in,
     render,
+    steps_in,
     tensors_in,
     to_proto,
     with_hash,
@@ -143,27 +142,17 @@ def test_the_hash_is_read_back_from_the_answer_of_triton() -> None:
     assert hash_of(answer) == "abc"
 
 
-def test_the_versions_that_an_ensemble_asks_for_are_read_back_from_the_answer_of_triton() -> None:
+def test_what_an_ensemble_calls_is_read_back_from_the_answer_of_triton() -> None:
     asked = [{"model_name": "a", "model_version": "2"}, {"model_name": "a", "model_version": 1}]
     steps = [*asked, {"model_name": "b", "model_version": -1, "unheard": "of"}]
 
-    assert pins_in({"ensemble_scheduling": {"step": steps}}) == {("a", 1), ("a", 2)}
-    assert pins_in({"name": "plain"}) == frozenset()
+    assert steps_in({"ensemble_scheduling": {"step": steps}}) == {("a", 1), ("a", 2), ("b", -1)}
+    assert steps_in({"name": "plain"}) == frozenset()
 
 
 def test_an_answer_that_cannot_be_read_says_nothing() -> None:
-    assert pins_in({"ensemble_scheduling": {"step": "first"}}) == frozenset()
+    assert steps_in({"ensemble_scheduling": {"step": "first"}}) == frozenset()
     assert tensors_in({"input": "none"}) is None
-
-
-def test_what_an_ensemble_calls_is_read_back_from_the_answer_of_triton() -> None:
-    ensemble = pb.ModelConfig(name="m")
-    for name in ("a", "b", "a"):
-        ensemble.ensemble_scheduling.step.add(model_name=name, model_version=-1)
-    answer = json_format.MessageToDict(ensemble, preserving_proto_field_name=True)
-
-    assert calls_in(answer) == {"a", "b"}
-    assert calls_in({"name": "m"}) == frozenset()
 
 
 @pytest.mark.parametrize(
