@@ -133,9 +133,9 @@ class TestEnsembles:
         world.apply(*self.parts("TYPE_FP32", 1, 10))
         world.wait_ready("front", "back", "line")
         yield
-        for name in ("line", "front", "back"):
+        for name in ("line", "front", "back", "fresh"):
             world.delete("TritonModel", name)
-        world.wait_gone("TritonModel", "line", "front", "back")
+        world.wait_gone("TritonModel", "line", "front", "back", "fresh")
 
     @staticmethod
     def parts(between: str, first: float, second: float) -> list[Object]:
@@ -179,6 +179,29 @@ class TestEnsembles:
         assert not other, other[:3]
         assert set(load.values()) == {12.0, 23.0}
         figure(f"two members of a serving ensemble change together: {load.summary()}")
+
+    def test_of_a_member_that_another_replaces(
+        self, world: World, figure: Callable[[str], None]
+    ) -> None:
+        """One push: a new member, the ensemble that calls it, and the old one is deleted."""
+        with Load(world.service(SERVER), "line") as load:
+            wait_load(load)
+            world.apply(
+                model("fresh", version(1, fails("no")), on=SERVER),
+                chain("line", SERVER, "front", "fresh"),
+            )
+            world.delete("TritonModel", "back")
+            world.wait_condition("TritonModel", "fresh", "Ready", "False", reason="LoadFailed")
+            world.wait_condition("TritonModel", "line", "Ready", "False", reason="WaitingForMember")
+            world.apply(model("fresh", version(1, slow(30, 2)), on=SERVER))
+            wait_for("the new member is called", lambda: load.first(32.0), 30)
+            world.wait_ready("fresh", "line")
+
+        assert not load.failed(), load.failed()[:3]
+        assert set(load.values()) == {12.0, 32.0}
+        figure(f"a member of a serving ensemble is replaced: {load.summary()}")
+        for pod in world.pods(SERVER):
+            wait_for("back goes", lambda pod=pod: not triton.answers(pod.ip, "back"), 20)
 
     def test_of_a_member_that_triton_finds_not_to_fit(self, world: World) -> None:
         """Its config says nothing of its tensors: Triton completes it from the code."""
