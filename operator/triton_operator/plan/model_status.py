@@ -61,14 +61,15 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     # What is about to be taken back is served nowhere, whatever a pod says.
     refused = plan.object in seen.refusals
     everywhere = bool(current) and len(serving) == len(current) and not refused
-    up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
+    loaded_all = everywhere and plan.link is not None and plan.link == plan.wanted
+    up_to_date = loaded_all and seen.unreachable is None
     failure = _failure(plan, seen, now)
     accepted = _accepted(plan, kept)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
     count = _Count(len(serving), _silent(plan, seen, now), kept, len(current))
-    loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=up_to_date)
+    loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=loaded_all)
     findings: tuple[Finding, ...] = (accepted, synced, loaded)
-    missing = next((f for f in findings if not f.holds), None)
+    missing = next((f for f in findings if not f.holds), _unreached(seen))
     if missing is None:
         findings = (*findings, Finding(ConditionType.READY, True, "Serving", count.told))
     else:
@@ -92,7 +93,7 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         last_failure=failure
         or (None if synced.holds else _sync_failure(plan, seen, now))
         or before.last_failure,
-        retry=plan.record.retry if failure is not None or up_to_date else before.retry,
+        retry=plan.record.retry if failure is not None or loaded_all else before.retry,
         sync=None if synced.holds else find_progress(plan, seen.sync),
         artifacts=find_artifacts(plan, seen.sync),
     )
@@ -193,6 +194,12 @@ def _loaded(
     return Finding(ConditionType.LOADED, True, "Loaded", message)
 
 
+def _unreached(seen: Assessment) -> Finding | None:
+    """Return why no client reaches a model that all pods serve; None if clients do."""
+    why = seen.unreachable
+    return Finding(ConditionType.READY, False, why.reason, str(why)) if why is not None else None
+
+
 def _loading(pods: _Count) -> Finding:
     if not pods.silent:
         return Finding(ConditionType.LOADED, False, "Loading", pods.told)
@@ -271,7 +278,7 @@ def _versions(plan: ModelPlan, seen: Assessment) -> tuple[int, ...]:
 
 
 def _urls(plan: ModelPlan, seen: Assessment) -> ModelUrls | None:
-    if not _has_name(plan):
+    if not _has_name(plan) or seen.unreachable is not None:
         return None
     host = f"{seen.server}.{seen.namespace}.svc"
     return ModelUrls(

@@ -262,6 +262,8 @@ class ServerReconciler:
             waits.append(_SOON_SECONDS)
         if any(pod.unschedulable for pod in this.world.pods):
             waits.append(SCHEDULING_PATIENCE_SECONDS)
+        if this.problem is not None:
+            waits.append(this.problem.retry_seconds)
         if this.sync.retry_in is not None:
             waits.append(this.sync.retry_in)
         return min(waits)

@@ -161,6 +161,25 @@ async def test_a_server_that_is_somebody_elses_is_not_taken_over(
     assert world.get(names.KIND_SERVER, "resnet")["spec"] == {"replicas": 2}
 
 
+async def test_a_model_whose_service_is_somebody_elses_is_not_ready_until_it_has_its_own(
+    world: World, operator: Operator
+) -> None:
+    world.put("Service", "resnet", {})
+    world.model("resnet")
+    await operator.settle()
+
+    assert world.condition("resnet") == "False NameTaken"
+    assert "Service team/resnet exists" in world.message("resnet")
+    assert "urls" not in world.get(names.KIND_MODEL, "resnet")["status"]
+    assert await operator.reconciler.reconcile((NAMESPACE, "resnet")) <= 10
+
+    world.remove("Service", "resnet")
+    await operator.settle()
+
+    assert world.condition("resnet") == "True Serving"
+    assert "resnet.team.svc" in world.get(names.KIND_MODEL, "resnet")["status"]["urls"]["http"]
+
+
 async def test_a_changed_server_spec_reaches_the_pods(world: World, operator: Operator) -> None:
     world.model("resnet")
     await operator.settle()
