@@ -2,7 +2,7 @@
 
 * OperatorError
   - InvalidSpecError      the user must change the object; wait for a new generation
-    + NameTakenError      an object of somebody else has the name that a child needs
+    + NameTakenError      somebody else has the name that a child needs; try again every few seconds
   - TransientError        the world may heal; try again, soon and then less soon
     + ClusterError        the API server refused or did not answer
       - NamespaceTerminatingError  nothing can be made any more where all goes away
@@ -31,12 +31,16 @@ class InvalidSpecError(OperatorError):
     """The spec cannot be served as written, however often it is tried."""
 
     reason = "InvalidSpec"
+    retry_seconds: ClassVar[float] = 300.0
+    """After this it is tried again all the same, unless the object changes before."""
 
 
 class NameTakenError(InvalidSpecError):
     """A child needs the name of an object that is not ours; we never take one over."""
 
     reason = "NameTaken"
+    retry_seconds = 10.0
+    """Nobody tells us that the name is free again: we watch only what is ours."""
 
 
 class TransientError(OperatorError):

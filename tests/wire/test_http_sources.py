@@ -294,6 +294,46 @@ def test_only_trusted_servers_are_believed(tls: str, http: Fetcher, certificate)
     assert trusting.read(f"{tls}/model.onnx") == BODY
 
 
+def made_certificate(folder: Path, name: str, days: int) -> tuple[Path, Path]:
+    key, request, made = folder / "made.key", folder / "made.csr", folder / "made.crt"
+    extensions = folder / "made.ext"
+    extensions.write_text(f"subjectAltName={name}")
+    for command in (
+        ["req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=x"],
+        ["x509", "-req", "-in", request, "-signkey", key, "-days", str(days), "-extfile",
+         extensions, "-out", made],
+    ):  # fmt: skip
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return made, key
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "words"),
+    [
+        ("IP:127.0.0.9", 1, "certificate of another name.*127.0.0.1.*correct the host"),
+        ("DNS:other.test", 1, "certificate of another name.*correct the host"),
+        ("IP:127.0.0.1", -1, "not valid today.*expired"),
+    ],
+)
+def test_a_certificate_that_no_ca_bundle_would_mend_is_told_as_what_it_is(
+    name: str, days: int, words: str, tmp_path: Path, files: Path
+) -> None:
+    made = made_certificate(tmp_path, name, days)
+    trusting = Fetcher(open_sources({}, ca_bundle=made[0]), tmp_path)
+    with (
+        servers.nginx(tmp_path / "tls", files, tls=made) as url,
+        pytest.raises(SourceUnreachableError, match=words) as told,
+    ):
+        trusting.read(f"{url}/model.onnx")
+    assert "caBundle" not in str(told.value)
+
+
+def test_a_port_without_tls_is_told_as_one(web: str, http: Fetcher) -> None:
+    with pytest.raises(SourceUnreachableError, match=r"without TLS.*http://") as told:
+        http.read(f"{web.replace('http:', 'https:')}/model.onnx")
+    assert "certificate" not in str(told.value)
+
+
 def test_credentials_of_a_secret_are_sent(tls, tmp_path, certificate, server: Scripted) -> None:
     root = servers.write_secret(
         tmp_path / "s" / "token", Authorization="Bearer abcdefgh", hosts=f"h {urlsplit(tls).netloc}"

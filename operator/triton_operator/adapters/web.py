@@ -32,6 +32,9 @@ _MAX_REDIRECTS = 10
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE = 401, 403, 404, 410
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _TRY_LATER = frozenset({408, 425, 429})
+_OTHER_NAME, _OTHER_TIME = frozenset({62, 64}), frozenset({9, 10})
+"""Codes of OpenSSL: host name or address mismatch; not yet valid, and expired."""
+_BUNDLE = "repository.sync.caBundle"
 
 
 class Web:
@@ -183,9 +186,7 @@ def connection_error(error: Exception, shown: str) -> SyncError:
         case urllib3.exceptions.ProxyError():
             problem = "cannot be reached through the proxy: correct repository.sync.env"
         case urllib3.exceptions.SSLError():
-            problem = (
-                "has a certificate that is not trusted: name your CA in repository.sync.caBundle"
-            )
+            problem = _explain_tls(error.args[0] if error.args else None)
         case urllib3.exceptions.NameResolutionError():
             problem = "is on a host whose name cannot be resolved: correct it, or look at DNS"
         case urllib3.exceptions.NewConnectionError():
@@ -195,6 +196,22 @@ def connection_error(error: Exception, shown: str) -> SyncError:
         case _:
             problem = "broke the connection off"
     return SourceUnreachableError(f"{shown} {problem}; it is tried again")
+
+
+def _explain_tls(error: object) -> str:
+    """Return what is wrong with a server's TLS, and the mend."""
+    match error:
+        case ssl.SSLCertVerificationError(verify_code=code, verify_message=said):
+            if code in _OTHER_NAME:
+                return f"has a certificate of another name ({said}): correct the host of the uri"
+            if code in _OTHER_TIME:
+                return f"has a certificate that is not valid today ({said}): renew it there"
+            return f"has a certificate that is not trusted ({said}): name your CA in {_BUNDLE}"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+            return "answers without TLS: name the port of its https, or a uri with http://"
+        case ssl.SSLError(reason=str(reason)):
+            return f"does not agree with us on TLS: {reason}"
+    return "does not agree with us on TLS"
 
 
 def _status_error(status: int, shown: str) -> SyncError:

@@ -117,7 +117,7 @@ class WorkQueue:
         except InvalidSpecError as error:
             failed = error.reason
             self._log(failures, "%s cannot be served as written: %s", what, error)
-            return _MAX_BACKOFF_SECONDS, failures + 1
+            return error.retry_seconds, failures + 1
         except OperatorError as error:
             failed = error.reason
             pause = backoff(failures + 1)

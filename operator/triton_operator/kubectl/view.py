@@ -11,6 +11,7 @@ from triton_operator.api.meta import Observed
 from triton_operator.api.model import LastFailure
 from triton_operator.kubectl.fleet import Fleet
 from triton_operator.observed import ModelRecord, Pod, ServerRecord
+from triton_operator.plan.failure_log import gave_up, is_usage
 from triton_operator.ports import Key
 from triton_operator.repository.manifest import LINKS
 
@@ -158,8 +159,15 @@ def _state(pod: Pod) -> str:
         return "ready"
     if pod.finished:
         return f"ended: {pod.exit_reason}" if pod.exit_reason else "ended"
-    crashed = f"crashed: {pod.crash}" if pod.is_crashing else ""
+    crashed = f"crashed: {_explain_crash(pod)}" if pod.is_crashing else ""
     return pod.unschedulable or crashed or pod.waiting or "not ready"
+
+
+def _explain_crash(pod: Pod) -> str:
+    if not (is_usage(pod.crash) or gave_up(pod.crash)):
+        return pod.crash
+    # The operator has read more of its log than the kubelet keeps.
+    return f"{pod.ending}; the server's message says why"
 
 
 def _find_troubles(conditions: Iterable[Condition]) -> tuple[Trouble, ...]:

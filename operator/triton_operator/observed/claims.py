@@ -1,4 +1,4 @@
-"""Claims, as they were asked for."""
+"""Claims: what they were asked for, and whether they have a volume."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,13 +9,16 @@ from triton_operator.observed.body import Body, parse_time
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A PersistentVolumeClaim, as it was asked for."""
+    """A PersistentVolumeClaim."""
 
     name: str
     access_modes: frozenset[str] = frozenset()
     requested: str = "0"
     """Quantity of storage."""
     made_at: datetime | None = None
+    storage_class: str = ""
+    pending: bool = False
+    """It has no volume (yet)."""
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -27,4 +30,6 @@ class Claim:
             access_modes=frozenset(spec.get("accessModes") or ()),
             requested=str(requests.get("storage", "0")),
             made_at=parse_time(body["metadata"].get("creationTimestamp")),
+            storage_class=spec.get("storageClassName") or "",
+            pending=(body.get("status") or {}).get("phase") == "Pending",
         )

@@ -157,10 +157,15 @@ class Pod:
         """Whether the server fails again and again, and what it is to serve may be the reason."""
         return self.is_crash_looping and not self.never_ran and not self.refuses_arguments
 
-    def with_refused_argument(self, words: str) -> Self:
-        """Return the pod that crashes because of an argument, told in place of its last words."""
-        crash = f"{self.crash.partition(_LAST_WORDS)[0]}: {words}"
-        return replace(self, crash=crash, refuses_arguments=True)
+    @property
+    def ending(self) -> str:
+        """How the container ended before it was started again, without its last words."""
+        return self.crash.partition(_LAST_WORDS)[0]
+
+    def with_reason(self, words: str, *, refuses_arguments: bool) -> Self:
+        """Return the pod that crashes with the reason told in place of its last words."""
+        crash = f"{self.ending}: {words}"
+        return replace(self, crash=crash, refuses_arguments=refuses_arguments)
 
 
 def control_key_secret(spec: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served
 from triton_operator.plan.sync import SyncPlan
 
@@ -37,6 +38,8 @@ class Assessment:
     """Why no pod is ready, in the words of the scheduler or the kubelet."""
     given_up: bool = False
     """Whether Kubernetes waits no more for pods of the server to become ready."""
+    unreachable: InvalidSpecError | None = None
+    """Why clients cannot reach the pods: the server has no Service; None if it has one."""
 
     @property
     def older(self) -> int:

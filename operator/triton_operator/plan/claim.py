@@ -1,13 +1,24 @@
-"""What a claim's access modes allow: whether a server can use it, and on how many nodes."""
+"""What a claim allows: whether a server can use it, on how many nodes, and if it has a volume."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from triton_operator.api.server import TritonServer
 from triton_operator.errors import InvalidSpecError
-from triton_operator.observed import Claim
+from triton_operator.observed import Claim, Pod
+from triton_operator.plan.pods import is_unschedulable
 
 MANY, ONE_NODE, ONE_POD = "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"
+
+CLAIM_NOT_BOUND = "ClaimNotBound"
+
+_UNBOUND = (
+    "unbound immediate PersistentVolumeClaims",
+    "didn't find available persistent volumes to bind",
+    "binding volumes",
+)
+"""What the scheduler says of a pod whose claim gets no volume; it never says which claim."""
 
 
 class ClaimNotUsableError(InvalidSpecError):
@@ -74,6 +85,34 @@ def explain_one_node(server: TritonServer, modes: frozenset[str]) -> str:
     )
 
 
+def explain_unbound(claim: Claim | None, pods: Iterable[Pod], *, now: datetime) -> str:
+    """Return that a claim gets no volume, which pods wait for; empty unless that is so.
+
+    One whose class waits for the first pod that uses it has none until that pod has a node: while
+    the scheduler says something else of the pods, that is no fault.
+    """
+    if claim is None or not claim.pending:
+        return ""
+    if not any(_waits_for_claim(pod) and is_unschedulable(pod, now=now) for pod in pods):
+        return ""
+    of = f"StorageClass {claim.storage_class!r}" if claim.storage_class else "no StorageClass"
+    return f"claim {claim.name!r} ({of}) is not bound: kubectl describe pvc {claim.name} tells why"
+
+
+def name_claim(pods: Iterable[Pod], unbound: str) -> tuple[Pod, ...]:
+    """Return pods, of which those that wait for the claim say which one it is."""
+    return tuple(
+        replace(pod, unschedulable=f"{pod.unschedulable}: {unbound}")
+        if unbound and _waits_for_claim(pod)
+        else pod
+        for pod in pods
+    )
+
+
+def _waits_for_claim(pod: Pod) -> bool:
+    return any(words in pod.unschedulable for words in _UNBOUND)
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimReport:
     """What there is to tell of a server's claim."""
@@ -81,10 +120,15 @@ class ClaimReport:
     limit: str = ""
     """What the claim means for the number of pods."""
     problem: ClaimNotEnlargedError | None = None
+    unbound: str = ""
+    """Why pods wait for it; empty unless they do."""
 
 
 def assess_claim(
-    server: TritonServer, modes: frozenset[str], refusals: Iterable[InvalidSpecError | None]
+    server: TritonServer,
+    modes: frozenset[str],
+    refusals: Iterable[InvalidSpecError | None],
+    unbound: str = "",
 ) -> tuple[ClaimReport, InvalidSpecError | None]:
     """Sort what was refused: what to tell of the claim, and what the spec makes impossible.
 
@@ -93,4 +137,4 @@ def assess_claim(
     found = [each for each in refusals if each is not None]
     growth = next((each for each in found if isinstance(each, ClaimNotEnlargedError)), None)
     rest = next((each for each in found if not isinstance(each, ClaimNotEnlargedError)), None)
-    return ClaimReport(explain_one_node(server, modes), growth), rest
+    return ClaimReport(explain_one_node(server, modes), growth, unbound), rest

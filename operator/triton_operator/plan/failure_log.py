@@ -17,6 +17,14 @@ _ARGUMENT_ERROR = re.compile(
     _FLAGS,
 )
 """What Triton cannot parse it says after its list of arguments, what getopt cannot before it."""
+_GAVE_UP = "failed to load all models"
+"""A server's end whose models must all load; which one did not is said before, and much between."""
+_BLAMED = (
+    r"failed to load '([^']+)' version",
+    r"Poll failed for model directory '([^']+)'",
+    r"in ensemble ([^\s,]+),|ensemble '([^']+)' depends",
+)
+"""Who failed by itself, then who only fits no other."""
 
 
 def find_load_error(log: str, model: str) -> str | None:
@@ -42,6 +50,21 @@ def find_start_error(log: str, model: str) -> str | None:
 def is_usage(words: str) -> bool:
     """Return whether a server ended with its list of arguments: it was started with a wrong one."""
     return _USAGE.search(words) is not None
+
+
+def gave_up(words: str) -> bool:
+    """Return whether a server ended because some model did not load."""
+    return _GAVE_UP in words
+
+
+def find_culprit(log: str) -> str:
+    """Return which model kept a server from starting, and why; empty if its log names none."""
+    for pattern in _BLAMED:
+        for found in re.finditer(pattern, log):
+            name = next(filter(None, found.groups()))
+            if why := find_start_error(log, name):
+                return f"model {name!r} does not load: {why}"
+    return ""
 
 
 def find_argument_error(said: str) -> str:

@@ -5,10 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from triton_operator.api.conditions import ConditionType, find_condition
-from triton_operator.api.model import LastFailure, ModelUrls, TritonModelStatus
+from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.observed import ModelRecord, ServedModel
-from triton_operator.plan.acceptance import Accepted, Rejected
+from triton_operator.plan.acceptance import Rejected
 from triton_operator.plan.assessment import SILENT_SECONDS, Assessment
+from triton_operator.plan.clients import (
+    HTTP_PORT,
+    explain_unreached,
+    find_urls,
+    find_versions,
+    lags,
+)
 from triton_operator.plan.findings import Finding, date_findings
 from triton_operator.plan.loads import serves
 from triton_operator.plan.models import ModelPlan
@@ -25,8 +32,6 @@ SERVER_INVALID = "ServerInvalid"
 """Reason of a model whose server cannot be made as its spec wants it."""
 
 PODS_UNREACHABLE = "PodsUnreachable"
-
-_HTTP_PORT, _GRPC_PORT = 8000, 8001
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +66,15 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
     # What is about to be taken back is served nowhere, whatever a pod says.
     refused = plan.object in seen.refusals
     everywhere = bool(current) and len(serving) == len(current) and not refused
-    up_to_date = everywhere and plan.link is not None and plan.link == plan.wanted
+    loaded_all = everywhere and plan.link is not None and plan.link == plan.wanted
+    up_to_date = loaded_all and seen.unreachable is None
     failure = _failure(plan, seen, now)
     accepted = _accepted(plan, kept)
     synced = assess_sync(plan, seen.sync, kept, everywhere=everywhere)
     count = _Count(len(serving), _silent(plan, seen, now), kept, len(current))
-    loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=up_to_date)
+    loaded = _loaded(plan, seen, count, failure, (accepted, synced), done=loaded_all)
     findings: tuple[Finding, ...] = (accepted, synced, loaded)
-    missing = next((f for f in findings if not f.holds), None)
+    missing = next((f for f in findings if not f.holds), explain_unreached(seen))
     if missing is None:
         findings = (*findings, Finding(ConditionType.READY, True, "Serving", count.told))
     else:
@@ -86,13 +92,13 @@ def assess_model(plan: ModelPlan, seen: Assessment, *, now: datetime) -> TritonM
         loaded_replicas=len(serving),
         replicas=len(current),
         loaded=f"{len(serving)}/{len(current)}",
-        versions=_versions(plan, seen),
-        urls=_urls(plan, seen),
-        transition=_transition(plan, failure, up_to_date=up_to_date and not _lags(plan, seen)),
+        versions=find_versions(plan, seen),
+        urls=find_urls(plan, seen),
+        transition=_transition(plan, failure, up_to_date=up_to_date and not lags(plan, seen)),
         last_failure=failure
         or (None if synced.holds else _sync_failure(plan, seen, now))
         or before.last_failure,
-        retry=plan.record.retry if failure is not None or up_to_date else before.retry,
+        retry=plan.record.retry if failure is not None or loaded_all else before.retry,
         sync=None if synced.holds else find_progress(plan, seen.sync),
         artifacts=find_artifacts(plan, seen.sync),
     )
@@ -197,7 +203,7 @@ def _loading(pods: _Count) -> Finding:
     if not pods.silent:
         return Finding(ConditionType.LOADED, False, "Loading", pods.told)
     message = (
-        f"{pods.told}, {pods.silent} gave the operator no answer on port {_HTTP_PORT}:"
+        f"{pods.told}, {pods.silent} gave the operator no answer on port {HTTP_PORT}:"
         " does a NetworkPolicy or a service mesh keep it out?"
     )
     return Finding(ConditionType.LOADED, False, PODS_UNREACHABLE, message)
@@ -247,38 +253,3 @@ def _transition(plan: ModelPlan, failure: LastFailure | None, *, up_to_date: boo
     if up_to_date:
         return "UpToDate"
     return "BlockedByFailedLoad" if failure is not None else "InProgress"
-
-
-def _lags(plan: ModelPlan, seen: Assessment) -> bool:
-    """Return whether clients may still be answered by another generation than the link's."""
-    return any(
-        served is not None
-        and served.get(plan.folder, ServedModel()).config_hash not in (None, plan.link)
-        for served in seen.answering().values()
-    )
-
-
-def _versions(plan: ModelPlan, seen: Assessment) -> tuple[int, ...]:
-    """Return the versions that every pod serves, be it one that is to be replaced."""
-    if not _has_name(plan):
-        return ()
-    found = [
-        set(served.get(plan.folder, ServedModel()).ready_versions)
-        for served in seen.answering().values()
-        if served is not None
-    ]
-    return tuple(sorted(set.intersection(*found))) if found else ()
-
-
-def _urls(plan: ModelPlan, seen: Assessment) -> ModelUrls | None:
-    if not _has_name(plan):
-        return None
-    host = f"{seen.server}.{seen.namespace}.svc"
-    return ModelUrls(
-        http=f"http://{host}:{_HTTP_PORT}/v2/models/{plan.folder}", grpc=f"{host}:{_GRPC_PORT}"
-    )
-
-
-def _has_name(plan: ModelPlan) -> bool:
-    """Return whether the name that clients use is, or is to be, the model's; not another's."""
-    return isinstance(plan.verdict, Accepted) or plan.good is not None

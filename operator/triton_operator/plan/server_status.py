@@ -10,7 +10,7 @@ from triton_operator.api.conditions import ConditionType
 from triton_operator.api.server import ControlKeyStatus, RepairStatus, TritonServerStatus
 from triton_operator.errors import InvalidSpecError, OperatorError
 from triton_operator.observed import ServerRecord
-from triton_operator.plan.claim import ClaimReport
+from triton_operator.plan.claim import CLAIM_NOT_BOUND, ClaimReport
 from triton_operator.plan.findings import Finding, date_findings
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.progress import Progress
@@ -146,6 +146,8 @@ def _limit(report: ServerReport) -> Finding:
 
 
 def _claim_ready(claim: ClaimReport) -> Finding:
+    if claim.unbound:
+        return Finding(ConditionType.CLAIM_READY, False, CLAIM_NOT_BOUND, claim.unbound)
     if claim.problem is not None:
         reason, message = claim.problem.reason, str(claim.problem)
         return Finding(ConditionType.CLAIM_READY, False, reason, message)

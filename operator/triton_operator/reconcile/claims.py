@@ -18,8 +18,8 @@ from triton_operator.ports import Clock, Cluster
 
 _KNOWN_SECONDS = 600.0
 """How long a claim of the user's is taken for known: what it allows never changes."""
-_MISSING_SECONDS = 10.0
-"""The same for one that is not there."""
+_PENDING_SECONDS = 10.0
+"""The same for one that is not there, or has no volume yet."""
 _REFUSED_SECONDS = 300.0
 """How long a refusal to enlarge a claim is taken for the answer."""
 
@@ -106,7 +106,8 @@ class Claims:
         self._looked = {k: known for k, known in self._looked.items() if known.until > now}
         if key not in self._looked:
             claim = await self._cluster.claim(*key)
-            seconds = _KNOWN_SECONDS if claim is not None else _MISSING_SECONDS
+            pending = claim is None or claim.pending
+            seconds = _PENDING_SECONDS if pending else _KNOWN_SECONDS
             self._looked[key] = _Looked(claim, now + seconds)
         return self._looked[key].claim
 

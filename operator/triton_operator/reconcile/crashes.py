@@ -4,7 +4,12 @@ from collections.abc import Iterable
 
 from triton_operator.errors import OperatorError
 from triton_operator.observed import Pod
-from triton_operator.plan.failure_log import find_argument_error, is_usage
+from triton_operator.plan.failure_log import (
+    find_argument_error,
+    find_culprit,
+    gave_up,
+    is_usage,
+)
 from triton_operator.ports import Cluster, Key
 
 _Told = dict[str, tuple[int, str]]
@@ -23,23 +28,25 @@ class Crashes:
         self._told.pop(server, None)
 
     async def explain(self, server: Key, pods: Iterable[Pod]) -> tuple[Pod, ...]:
-        """Return the pods, with the argument that Triton refused in place of its list of them.
+        """Return the pods, with what Triton said of its end before words that do not tell why.
 
-        Only where a container ended with that list its log is read, and once: a pod has the same
-        arguments as long as it lives.
+        Those are its list of arguments, after the one that it refused, and that not all models
+        could be loaded. Only then its log is read, once for each end; an argument that was refused
+        is so as long as the pod lives.
         """
         before, told = self._told.get(server, {}), _Told()
         explained = []
         for pod in pods:
-            refuses = pod.is_crashing and is_usage(pod.crash)
-            words = find_argument_error(pod.crash) if refuses else ""
-            if refuses and not words:
+            usage = pod.is_crashing and is_usage(pod.crash)
+            words = find_argument_error(pod.crash) if usage else ""
+            if not words and (usage or (pod.is_crashing and gave_up(pod.crash))):
                 restarts, words = before.get(pod.uid, (-1, ""))
-                if not words and restarts != pod.restarts:
+                if restarts != pod.restarts and not (usage and words):
                     logs = await read_ended(self._cluster, server[0], pod)
-                    words = next(filter(None, map(find_argument_error, logs)), "")
+                    find = find_argument_error if usage else find_culprit
+                    words = next(filter(None, map(find, logs)), "")
                 told[pod.uid] = (pod.restarts, words)
-            explained.append(pod.with_refused_argument(words) if words else pod)
+            explained.append(pod.with_reason(words, refuses_arguments=usage) if words else pod)
         self._told[server] = told
         return tuple(explained)
 

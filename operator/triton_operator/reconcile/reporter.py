@@ -50,9 +50,8 @@ class Reporter:
         pauses = []
         now, problem = self._now(), this.problem
         child = ChildNames(this.record.meta.name)
-        workload = Workload.parse(
-            self._cluster.observe(this.record.key).child("Deployment", child.deployment)
-        )
+        latest = self._cluster.observe(this.record.key)
+        workload = Workload.parse(latest.child("Deployment", child.deployment))
         revision = template_revision(this.children.deployment)
         pods = (*this.served,)
         if this.in_place:
@@ -71,6 +70,7 @@ class Reporter:
             or str(problem or "")
             or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),
             given_up=bool(workload.stalled) or (problem is not None and is_lasting(problem.reason)),
+            unreachable=problem if latest.child("Service", child.service) is None else None,
         )
         for plan in this.plans:
             if plan.record in this.world.leaving:

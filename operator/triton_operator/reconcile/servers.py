@@ -16,7 +16,7 @@ from triton_operator.errors import (
     TransientError,
 )
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld, Workload
-from triton_operator.plan.claim import assess_claim, needs_one_node
+from triton_operator.plan.claim import assess_claim, explain_unbound, name_claim, needs_one_node
 from triton_operator.plan.content import Content, is_immutable, plan_content
 from triton_operator.plan.halting import find_loss
 from triton_operator.plan.models import find_probe_model
@@ -140,9 +140,11 @@ class ServerReconciler:
         return bool(gone) or (model is not None and not model.owns_server)
 
     async def _serve(self, world: ServerWorld, record: ServerRecord, server: TritonServer) -> float:
-        now = self._now()
-        child = ChildNames(record.meta.name)
+        now, child = self._now(), ChildNames(record.meta.name)
         modes = await self._claims.modes(server)
+        volume = await self._claims.find(server, world.children)
+        unbound = explain_unbound(volume, world.pods, now=now)
+        world = replace(world, pods=name_claim(world.pods, unbound))
         if is_immutable(server):
             self._loader.cancel(record.key)
         workload = Workload.parse(world.child("Deployment", child.deployment))
@@ -155,7 +157,7 @@ class ServerReconciler:
             server,
             workload,
             served,
-            claim=await self._claims.find(server, world.children),
+            claim=volume,
             backends=self._settings.allowed_backends,
             loading=self._loader.loading(record.key),
             now=now,
@@ -184,7 +186,7 @@ class ServerReconciler:
         if loss:
             children = replace(children, deployment=paused(children.deployment))
         refusals = await self._apply(world, server, children, content)
-        claim, problem = assess_claim(server, modes, refusals)
+        claim, problem = assess_claim(server, modes, refusals, unbound)
         return await self._follow_up(
             Pass(
                 world=world,
@@ -252,16 +254,16 @@ class ServerReconciler:
                 await self._cluster.delete(kind, namespace, name)
 
     def _next(self, this: Pass) -> float:
-        if this.must_go_back:
+        if this.must_go_back or this.key_plan.announced:
             # What was refused is in the status now: go back to what worked without delay.
-            return 0.0
-        if this.key_plan.announced:
             return 0.0
         waits = [self._settings.resync_seconds]
         if any(pod.running and served is None for pod, served in this.served.items()):
             waits.append(_SOON_SECONDS)
         if any(pod.unschedulable for pod in this.world.pods):
             waits.append(SCHEDULING_PATIENCE_SECONDS)
+        if this.problem is not None:
+            waits.append(this.problem.retry_seconds)
         if this.sync.retry_in is not None:
             waits.append(this.sync.retry_in)
         return min(waits)

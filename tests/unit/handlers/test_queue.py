@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from triton_operator.adapters.telemetry import PrometheusTelemetry
-from triton_operator.errors import ClusterError, InvalidSpecError, NamespaceTerminatingError
+from triton_operator.errors import (
+    ClusterError,
+    InvalidSpecError,
+    NamespaceTerminatingError,
+    NameTakenError,
+)
 from triton_operator.handlers import queue
 from triton_operator.handlers.queue import WorkQueue, backoff
 from triton_operator.ports import Backlog, Key
@@ -191,6 +196,17 @@ async def test_what_only_the_user_can_mend_waits_for_news(work: Work, loops: Wor
     loops.wake(A)
     await turns()
     assert work.passes == [A]
+
+    loops.wake(A)
+    await until(lambda: len(work.passes) == 2)
+
+
+async def test_a_name_that_is_taken_is_tried_again_although_nothing_tells_that_it_is_free(
+    work: Work, loops: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert NameTakenError.retry_seconds <= 10
+    monkeypatch.setattr(NameTakenError, "retry_seconds", 0.0)
+    work.answers = [NameTakenError("Secret team/a exists")]
 
     loops.wake(A)
     await until(lambda: len(work.passes) == 2)

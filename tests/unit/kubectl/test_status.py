@@ -123,6 +123,17 @@ def test_the_state_of_a_pod(fields: dict[str, object], state: str):
     assert view.pods[0].ready is (state == "ready")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["--log-file <string> Where to.", "creating server: Internal - failed to load all models"],
+)
+def test_last_words_that_do_not_tell_why_are_left_out(words: str):
+    crashed = pod("a", ready=False, restarts=1, crash=f"Error, exit code 1, last words: …{words}")
+    view = view_server(fleet([], [], {"vision": [crashed]}), ("team", "vision"))
+
+    assert view.pods[0].state == "crashed: Error, exit code 1; the server's message says why"
+
+
 def test_the_values_for_programs_have_the_names_of_the_api():
     manifest = view_server(VISION, ("team", "vision")).manifest()
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.plan.values import NOW, later, pod
 from triton_operator.api.server import TritonServer
 from triton_operator.observed import Claim
 from triton_operator.plan.claim import (
@@ -11,6 +12,8 @@ from triton_operator.plan.claim import (
     access_modes,
     check_claim,
     explain_one_node,
+    explain_unbound,
+    name_claim,
     needs_one_node,
 )
 
@@ -59,6 +62,48 @@ def test_nothing_is_held_against_a_claim_that_is_not_there_yet() -> None:
 
     check_claim(ON_OURS, found)
     assert not needs_one_node(found)
+
+
+def unbound(words: str, *, phase: str = "Pending", at: float = 60, name: str = "slow") -> str:
+    """Return what is told of a claim while a pod waits with these words."""
+    body = {
+        "metadata": {"name": "vision-repository"},
+        "spec": {"storageClassName": name} if name else {},
+        "status": {"phase": phase},
+    }
+    waiting = pod("a", unschedulable=words, unschedulable_since=NOW)
+    return explain_unbound(Claim.parse(body), [pod("b"), waiting], now=later(at))
+
+
+IMMEDIATE = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        IMMEDIATE,
+        "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.",
+        'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+    ],
+)
+def test_a_claim_that_gets_no_volume_is_named_where_a_pod_waits_for_it(words: str) -> None:
+    told = unbound(words)
+
+    assert "claim 'vision-repository' (StorageClass 'slow') is not bound" in told
+    assert "kubectl describe pvc vision-repository" in told
+    assert "no StorageClass" in unbound(words, name="")
+    named = name_claim([pod("a", unschedulable=words), pod("b", unschedulable="no GPU")], told)
+    assert [each.unschedulable for each in named] == [f"{words}: {told}", "no GPU"]
+    assert name_claim(named, "") == named
+
+
+def test_a_claim_without_a_volume_is_no_fault_while_pods_wait_for_something_else() -> None:
+    """That of a class which waits for its first pod is Pending until the pod has a node."""
+    assert unbound("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.") == ""
+    assert unbound("") == ""
+    assert unbound(IMMEDIATE, phase="Bound") == ""
+    assert unbound(IMMEDIATE, at=1) == ""
+    assert explain_unbound(None, [pod("a", unschedulable=IMMEDIATE)], now=NOW) == ""
 
 
 def test_a_claim_that_is_made_is_judged_by_the_spec() -> None:

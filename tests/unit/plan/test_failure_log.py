@@ -5,10 +5,12 @@ import pytest
 from triton_operator.plan.failure_log import (
     find_argument_error,
     find_config_error,
+    find_culprit,
     find_load_error,
     find_misfit,
     find_start_error,
     find_unfinished,
+    gave_up,
     is_usage,
     shorten,
 )
@@ -92,6 +94,22 @@ def test_a_start_that_failed_to_load_says_so() -> None:
     assert found is not None
     assert found.startswith("Internal: RuntimeError: no such tokenizer At:")
     assert "successfully" not in found
+
+
+def test_the_model_that_a_start_failed_of_is_named_before_those_that_only_depend_on_it() -> None:
+    tail = "Error, exit code 1, last words: …" + " ".join(START.split())[-60:]
+    assert gave_up(tail)
+    assert find_culprit(START).startswith("model 'bad' does not load: Internal: RuntimeError: no")
+
+    lines = START.splitlines()
+    unread = "\n".join((*lines[:3], *lines[-2:]))
+    assert find_culprit(unread) == (
+        "model 'broken' does not load: failed to read text proto from /models/broken/config.pbtxt"
+    )
+    misfit = "\n".join(lines[-4:])
+    assert find_culprit(misfit).startswith("model 'ens' does not load: in ensemble ens, ensemble")
+    assert find_culprit("\n".join(lines[-2:])) == ""
+    assert not gave_up(LOG)
 
 
 def test_what_a_server_was_loading_when_it_died() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.plan.values import NOW, hash_of, later, model, plan, pod, served
 from triton_operator.api.model import LastFailure, TritonModelStatus
+from triton_operator.errors import NameTakenError
 from triton_operator.observed import ModelRecord, Pod, Served
 from triton_operator.plan.acceptance import Rejected
 from triton_operator.plan.assessment import Assessment, Refusal
@@ -132,6 +133,13 @@ SITUATIONS: dict[str, tuple[ModelRecord, Assessment, str, str, str]] = {
         "",
         "UpToDate",
     ),
+    "its server has no Service": (
+        model(),
+        seen({A: SERVED}, unreachable=NameTakenError("Service team/vision is somebody else's")),
+        "False NameTaken",
+        "Service team/vision is somebody else's",
+        "InProgress",
+    ),
     "refused": (
         model(),
         seen(refusal=BOOM),
@@ -227,6 +235,18 @@ def test_what_is_served_everywhere_becomes_the_good_generation() -> None:
     assert status.urls is not None
     assert status.urls.http == "http://vision.team.svc:8000/v2/models/resnet"
     assert status.urls.grpc == "vision.team.svc:8001"
+
+
+def test_a_model_without_a_service_names_no_address_and_stays_with_the_server_that_it_has() -> None:
+    taken = NameTakenError("Service team/vision is somebody else's")
+    moving = GOOD.model_copy(update={"server": "before"})
+
+    status = assess(model(), seen({A: SERVED}, unreachable=taken))
+    moved = assess(model(status=moving), seen({A: SERVED}, unreachable=taken))
+
+    assert status.urls is None
+    assert said(status)["Loaded"] == "True Loaded"
+    assert moved.server == "before"
 
 
 def test_the_good_generation_stays_good_until_another_is_served_everywhere() -> None:

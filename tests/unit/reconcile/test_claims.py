@@ -172,6 +172,48 @@ async def test_a_claim_that_somebody_enlarged_is_left_alone(
     assert size(world) == "100Gi"
 
 
+async def test_a_claim_that_gets_no_volume_is_told_by_its_name_until_it_has_one(
+    world: World, operator: Operator
+) -> None:
+    world.places = 0
+    world.no_place = "pod has unbound immediate PersistentVolumeClaims. not found"
+    world.server("vision", repository={"storageClassName": "nosuchclass"})
+    await operator.run_once()
+    claim = world.get(CLAIM, "vision-repository")
+    claim["status"] = {"phase": "Pending"}
+    await operator.run(seconds=20)
+
+    assert condition(world, "ClaimReady") == "False ClaimNotBound"
+    for kind in ("ClaimReady", "Ready", "ScalingLimited"):
+        assert "claim 'vision-repository' (StorageClass 'nosuchclass')" in server_message(
+            world, kind
+        )
+
+    claim["status"] = {"phase": "Bound"}
+    world.places = None
+    await operator.settle()
+
+    assert condition(world, "ClaimReady") == "True AsSpecified"
+    assert condition(world, "Ready") == "True AllPodsReady"
+
+
+async def test_a_users_claim_that_was_pending_is_looked_at_again_soon(
+    world: World, operator: Operator
+) -> None:
+    have_claim(world, "ReadWriteMany")
+    world.places = 0
+    world.no_place = "pod has unbound immediate PersistentVolumeClaims"
+    claim = world.get(CLAIM, "models")
+    claim["status"] = {"phase": "Pending"}
+    await operator.run(seconds=20)
+    assert condition(world, "ClaimReady") == "False ClaimNotBound"
+
+    claim["status"] = {"phase": "Bound"}
+    await operator.run(seconds=20)
+
+    assert condition(world, "ClaimReady") == "True AsSpecified"
+
+
 async def test_a_claim_that_cannot_grow_is_told_and_everything_serves_on(
     world: World, operator: Operator
 ) -> None:

@@ -161,6 +161,25 @@ async def test_a_server_that_is_somebody_elses_is_not_taken_over(
     assert world.get(names.KIND_SERVER, "resnet")["spec"] == {"replicas": 2}
 
 
+async def test_a_model_whose_service_is_somebody_elses_is_not_ready_until_it_has_its_own(
+    world: World, operator: Operator
+) -> None:
+    world.put("Service", "resnet", {})
+    world.model("resnet")
+    await operator.settle()
+
+    assert world.condition("resnet") == "False NameTaken"
+    assert "Service team/resnet exists" in world.message("resnet")
+    assert "urls" not in world.get(names.KIND_MODEL, "resnet")["status"]
+    assert await operator.reconciler.reconcile((NAMESPACE, "resnet")) <= 10
+
+    world.remove("Service", "resnet")
+    await operator.settle()
+
+    assert world.condition("resnet") == "True Serving"
+    assert "resnet.team.svc" in world.get(names.KIND_MODEL, "resnet")["status"]["urls"]["http"]
+
+
 async def test_a_changed_server_spec_reaches_the_pods(world: World, operator: Operator) -> None:
     world.model("resnet")
     await operator.settle()
@@ -1080,6 +1099,24 @@ async def test_the_argument_that_triton_refuses_is_told_though_its_last_words_ar
     world.crashing.clear()
     await operator.settle()
     assert world.condition("vision", of=names.KIND_SERVER) == "True AllPodsReady"
+
+
+async def test_the_model_that_a_server_did_not_start_of_is_told_though_its_last_words_are_others(
+    world: World, operator: Operator
+) -> None:
+    world.server("vision")
+    world.crashing.add("vision")
+    failed = "E1121 12:10:33.67 1 model_lifecycle.cc:642] \"failed to load 'bad' version 1: no\"\n"
+    options = "".join(f"| option-{each} | value |\n" for each in range(400))
+    world.crash_log = f"{failed}I1121 12:10:33.72 1 tritonserver.cc:2538]\n{options}"
+    world.crash_log += "error: creating server: Internal - failed to load all models\n"
+    await operator.settle()
+    await operator.run(seconds=60)
+
+    (said,) = [c.message for c in world.server_status("vision").conditions if c.type == "Ready"]
+    assert said.endswith("crashes: Error, exit code 139: model 'bad' does not load: no")
+    (pod,) = world.server_pods("vision")
+    assert world.log_reads == 2 * [pod.name]
 
 
 # ---- loads that never end ---------------------------------------------------------------------

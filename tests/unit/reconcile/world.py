@@ -63,6 +63,8 @@ class World:
         self.load = FakeLoad(self.triton, lambda: self.now.timestamp())  # noqa: PLW0108 - now is replaced
         self.places: int | None = None
         """Pods of a server that find a node; None for all."""
+        self.no_place = "Insufficient nvidia.com/gpu"
+        """What the scheduler says of the others."""
         self.quota: int | None = None
         """Pods of a server that a quota allows; None for all."""
         self._refused: dict[str, str] = {}
@@ -585,7 +587,7 @@ class World:
                 {
                     "type": "PodScheduled",
                     "status": "False",
-                    "message": "Insufficient nvidia.com/gpu",
+                    "message": self.no_place,
                     "lastTransitionTime": pod["metadata"]["creationTimestamp"],
                 }
             ]
