@@ -203,6 +203,7 @@ class ServerReconciler:
                 key_plan=ring.plan,
                 served=served,
                 refusals={},
+                loads={},
             )
         )
 
@@ -241,6 +242,7 @@ class ServerReconciler:
             this = await self._roller.watch(this)
         else:
             this = await self._loader.load(this)
+            this = replace(this, loads=self._loader.ongoing(this.server, this.record.key))
         untold = await self._reporter.report(this)
         pause = self._next(this)
         return pause if untold is None else min(pause, untold)

@@ -8,7 +8,7 @@ from triton_operator.desired import Children
 from triton_operator.desired.control_key import KeyPlan
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
-from triton_operator.plan.assessment import Refusal
+from triton_operator.plan.assessment import Ongoing, Refusal
 from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.replicas import Scaling
@@ -40,6 +40,8 @@ class Pass:
     key_plan: KeyPlan
     served: Mapping[Pod, Served | None]
     refusals: Mapping[str, Refusal]
+    loads: Mapping[str, Ongoing]
+    """What goes on, by the name of the model."""
 
     @property
     def must_go_back(self) -> bool:

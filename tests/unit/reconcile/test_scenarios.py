@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -320,6 +321,29 @@ async def test_a_load_that_takes_long_is_told_meanwhile(slow: World, operator: O
     slow.triton.release.set()
     await operator.settle()
 
+    assert_all_serve(slow, "vision", "big", "small")
+
+
+async def test_a_load_that_goes_on_for_long_is_told_once(slow: World, operator: Operator) -> None:
+    assert "since" not in slow.message("big")
+    # No news will come: the pass that tells it comes by itself.
+    pause = await operator.reconciler.reconcile((NAMESPACE, "vision"))
+    assert 0 < pause < 30
+    slow.now += timedelta(seconds=pause)
+    await operator.run_once()
+    told = slow.message("big")
+    assert "0 of 2 ready pods serve it; pod vision-" in told
+    assert "a load is given up after 1800 s" in told
+    assert slow.message("small") == "2 of 2 ready pods serve it"
+
+    writes = list(slow.writes)
+    await operator.run(seconds=60)
+    assert slow.message("big") == told
+    assert slow.writes == writes
+    assert slow.warnings("big") == []
+
+    slow.triton.release.set()
+    await operator.settle()
     assert_all_serve(slow, "vision", "big", "small")
 
 
