@@ -1,7 +1,7 @@
 """What one pass over one server has found and decided so far."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children
@@ -39,8 +39,8 @@ class Pass:
     """Control keys by Secret, as pods name them."""
     key_plan: KeyPlan
     served: Mapping[Pod, Served | None]
-    refusals: Mapping[str, Refusal]
-    loads: Mapping[str, Ongoing]
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    loads: Mapping[str, Ongoing] = field(default_factory=dict)
     """What goes on, by the name of the model."""
 
     @property

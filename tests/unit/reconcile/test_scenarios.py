@@ -8,7 +8,12 @@ import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
-from triton_operator.errors import ClusterError, InvalidSpecError, NamespaceTerminatingError
+from triton_operator.errors import (
+    ClusterError,
+    InvalidSpecError,
+    NameNotFreeYetError,
+    NamespaceTerminatingError,
+)
 from triton_operator.reconcile import loader
 
 SHARED = {"serverRef": {"name": "vision"}}
@@ -945,6 +950,23 @@ async def test_a_request_that_the_api_server_refuses_is_told_and_tried_again(
     world.failing.clear()
     await operator.settle()
     assert_all_serve(world, "vision", "resnet")
+
+
+async def test_what_an_earlier_server_leaves_is_waited_for_untold(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    world.failing[("create", "Secret")] = NameNotFreeYetError("Secret team/resnet is an earlier's")
+    await operator.run(seconds=14)
+    assert world.condition("resnet", of=names.KIND_SERVER) == "none"
+    assert world.warnings("resnet") == []
+
+    await operator.run(seconds=4)
+    assert world.condition("resnet", of=names.KIND_SERVER) == "False NameTaken"
+
+    world.failing.clear()
+    await operator.settle()
+    assert_all_serve(world, "resnet", "resnet")
 
 
 async def test_a_child_that_is_refused_stops_nothing_that_serves(
