@@ -766,11 +766,13 @@ async def test_a_model_whose_server_is_gone_is_served_nowhere(
     await operator.settle()
     assert world.condition("resnet") == "False ServerNotFound"
     assert world.model_status("resnet").versions == (1,)
+    assert world.message("resnet").endswith("; what was served before keeps serving")
 
     world.remove(names.KIND_SERVER, "vision")
     await operator.run(seconds=60)
 
     assert world.condition("resnet") == "False ServerNotFound"
+    assert world.message("resnet").endswith("to get a server of its own")
     assert world.model_status("resnet").versions == ()
     assert world.model_status("resnet").urls is None
 
