@@ -6,6 +6,7 @@
   - TransientError        the world may heal; try again, soon and then less soon
     + ClusterError        the API server refused or did not answer
       - NamespaceTerminatingError  nothing can be made any more where all goes away
+    + NameNotFreeYetError  an object that Kubernetes is about to delete has it
     + ServerUnreachableError  a Triton pod did not answer
     + NotLeadingError     another operator may be acting
   - LeaseLostError        this process must end
@@ -25,6 +26,9 @@ class OperatorError(Exception):
 
     is_expected: bool = False
     """Whether it belongs to the course of things, so that no log needs a line of it."""
+
+    patience_seconds: ClassVar[float] = 0.0
+    """How long it may come again and again before its user is told."""
 
 
 class InvalidSpecError(OperatorError):
@@ -74,6 +78,17 @@ class ClusterError(TransientError):
 class NamespaceTerminatingError(ClusterError):
     """Nothing can be made any more: the namespace goes away, and takes all in it along."""
 
+    is_expected = True
+
+
+class NameNotFreeYetError(TransientError):
+    """A child needs the name of an object whose owner, of our owner's name, is gone.
+
+    Kubernetes is about to delete it.
+    """
+
+    reason = NameTakenError.reason
+    patience_seconds = 15.0
     is_expected = True
 
 

@@ -23,6 +23,7 @@ from triton_operator.desired.control_key import read_control_key
 from triton_operator.errors import (
     ClusterError,
     InvalidSpecError,
+    NameNotFreeYetError,
     NamespaceTerminatingError,
     NameTakenError,
 )
@@ -132,7 +133,14 @@ def owned(
         "metadata": {
             "name": name,
             "namespace": "team",
-            "ownerReferences": [{"uid": uid, "controller": True}],
+            "ownerReferences": [
+                {
+                    "kind": names.KIND_SERVER,
+                    "name": uid.removeprefix("uid-"),
+                    "uid": uid,
+                    "controller": True,
+                }
+            ],
         },
         "spec": {"type": "ClusterIP"},
     } | more
@@ -497,7 +505,7 @@ async def test_a_secret_of_somebody_else_is_neither_used_nor_deleted(
     server: ApiServer, cluster: KubeCluster
 ) -> None:
     await cluster.control_key(OWNER, KEY, new=True)
-    other = OWNER.model_copy(update={"uid": "uid-other"})
+    other = OWNER.model_copy(update={"name": "other", "uid": "uid-other"})
 
     for new in (True, False):
         with pytest.raises(NameTakenError):
@@ -505,6 +513,26 @@ async def test_a_secret_of_somebody_else_is_neither_used_nor_deleted(
     assert await cluster.find_control_key(other, KEY) is None
     await cluster.drop_control_key(other, KEY)
     assert SECRET in server.objects
+
+
+async def test_what_an_earlier_owner_of_the_name_leaves_is_waited_for(
+    server: ApiServer, cluster: KubeCluster, mirror: Mirror
+) -> None:
+    before = await cluster.control_key(OWNER, KEY, new=True)
+    anew = OWNER.model_copy(update={"uid": "uid-anew"})
+    service = server.store(SERVICES, owned())
+    mirror.put(service)
+
+    with pytest.raises(NameNotFreeYetError, match="an earlier TritonServer vision,"):
+        await cluster.control_key(anew, KEY, new=True)
+    wanted = owned()
+    wanted["metadata"]["ownerReferences"][0]["uid"] = "uid-anew"
+    with pytest.raises(NameNotFreeYetError, match="Service team/vision is that of an earlier"):
+        await cluster.apply(wanted)
+
+    assert server.objects[SERVICES] == service
+    del server.objects[SECRET]
+    assert await cluster.control_key(anew, KEY, new=True) != before
 
 
 # ---- our own objects --------------------------------------------------------------------------

@@ -328,7 +328,7 @@ async def test_logs_of_before_a_restart_are_those_of_pods_that_had_one(
     assert server.requests[-1][1].partition("?")[2] == "container=triton&previous=true"
 
     server.answers[PODS] = ok({"items": [pod("vision-a")]})
-    with pytest.raises(PluginError, match="no pod whose container has restarted"):
+    with pytest.raises(PluginError, match="no container of TritonServer vision has"):
         await show_logs(connection, name="vision", follow=False, sync=False, tail=-1, previous=True)
 
 

@@ -35,10 +35,19 @@ def covers(live: Any, wanted: Any) -> bool:
 
 def owner_uid(body: Body | Manifest) -> str | None:
     """Return the uid of the object that controls another."""
-    for reference in body["metadata"].get("ownerReferences") or ():
-        if reference.get("controller"):
-            return str(reference["uid"])
-    return None
+    reference = _controller(body)
+    return str(reference["uid"]) if reference is not None else None
+
+
+def owner_name(body: Body | Manifest) -> tuple[str, str] | None:
+    """Return the kind and the name of the object that controls another."""
+    reference = _controller(body)
+    return (reference["kind"], reference["name"]) if reference is not None else None
+
+
+def _controller(body: Body | Manifest) -> Body | None:
+    references = body["metadata"].get("ownerReferences") or ()
+    return next((each for each in references if each.get("controller")), None)
 
 
 def _same_quantity(left: Any, right: Any) -> bool:

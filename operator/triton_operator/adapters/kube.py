@@ -110,7 +110,7 @@ class KubeCluster:
         live = self._mirror.get(*ref)
         if live is not None:
             if owner_uid(live) != owner_uid(manifest):
-                raise taken(ref)
+                raise taken(manifest, live)
             version = live["metadata"].get("resourceVersion", "")
             if covers(live, wanted) or self._settled.get(ref) == (version, content):
                 return False
@@ -127,7 +127,7 @@ class KubeCluster:
                 )
         except ClusterError as error:
             if live is None and error.status == HTTPStatus.CONFLICT:
-                raise taken(ref) from error
+                raise taken(manifest, None) from error
             raise_refusal(ref, error)
             raise
         # The API server writes some values in its own way; what it made of this manifest is right.

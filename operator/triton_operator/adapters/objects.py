@@ -5,11 +5,16 @@ from typing import Any
 
 from triton_operator import names
 from triton_operator.adapters.api_client import KINDS, KubeApi
-from triton_operator.adapters.diff import owner_uid
+from triton_operator.adapters.diff import owner_name, owner_uid
 from triton_operator.adapters.mirror import Mirror, Ref, ref_of
 from triton_operator.api.meta import ObjectMeta
 from triton_operator.desired.metadata import Manifest
-from triton_operator.errors import ClusterError, InvalidSpecError, NameTakenError
+from triton_operator.errors import (
+    ClusterError,
+    InvalidSpecError,
+    NameNotFreeYetError,
+    NameTakenError,
+)
 from triton_operator.observed import Body
 
 _REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -49,7 +54,7 @@ class Objects:
                 raise
             found = await self._api.request("GET", KINDS[kind].path(namespace, name))
             if owner_uid(found) != owner_uid(manifest):
-                raise taken(ref) from error
+                raise taken(manifest, found) from error
         if kind == "Job":
             # Of what is made and never changed, nothing else is in the mirror.
             self._mirror.put(found)
@@ -99,9 +104,15 @@ def raise_refusal(ref: Ref, error: ClusterError) -> None:
         raise InvalidSpecError(f"{ref[0]} {ref[2]}: {error.message}") from error
 
 
-def taken(ref: Ref) -> NameTakenError:
-    """Return what to raise where an object of this name belongs to somebody else."""
-    kind, namespace, name = ref
+def taken(manifest: Manifest, found: Body | None) -> NameTakenError | NameNotFreeYetError:
+    """Return what to raise where an object of this name belongs to somebody else, as was found."""
+    kind, namespace, name = ref_of(manifest)
+    owner = owner_name(manifest)
+    if found is not None and owner is not None and owner_name(found) == owner:
+        return NameNotFreeYetError(
+            f"{kind} {namespace}/{name} is that of an earlier {' '.join(owner)}, and Kubernetes is"
+            " about to delete it; if it stays, delete it"
+        )
     return NameTakenError(
         f"{kind} {namespace}/{name} exists and is not this object's;"
         f" delete or rename it, or give this object another name"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 UNREAD = "its config could not be read yet"
 DECOUPLED = "it is decoupled, and Triton counts its requests as done when they begin"
+_NOUGHT = 0.05
+"""What is less than this is told as 0.0."""
 
 
 def decision(
@@ -32,6 +34,8 @@ def need(each: ModelNeed, spec: Autoscaling) -> str:
         return text + _unmeasured(each)
     if not each.pods:
         return f"{each.model}: no requests within {_duration(each.rule.window)}"
+    if each.arrivals < _NOUGHT <= each.load:
+        text = f"{each.model}: no requests now, those of the last seconds"
     text += f" keep {each.load:.1f} pods busy"
     if each.surge > each.steady:
         if each.stuck:

@@ -37,7 +37,7 @@ async def show_logs(
     Raises
     ------
     PluginError
-        There is no such object, or it has no pod.
+        There is no such object, or it has no pod, or none whose container was started again.
     ClusterError
         The API server refused or does not answer any more.
 
@@ -49,13 +49,18 @@ async def show_logs(
     else:
         pods, what = fleet.pods.get(key, ()), "pod whose container has started"
         pods = tuple(pod for pod in pods if pod.started_at or pod.restarts)
-    if previous:
-        # Of the others there is no such log, and to ask for it would be an error.
-        pods, what = tuple(pod for pod in pods if pod.restarts), "pod whose container has restarted"
     if not pods:
         raise PluginError(
             f"TritonServer {key[1]} has no {what}: `kubectl triton status {name}` says why"
         )
+    if previous:
+        # Of the others there is no such log, and to ask for it would be an error.
+        pods = tuple(pod for pod in pods if pod.restarts)
+        if not pods:
+            raise PluginError(
+                f"no container of TritonServer {key[1]} has been started again in its pod, so there"
+                " is no log of before: leave --previous out"
+            )
     container = names.CONTAINER_SYNC if sync else names.CONTAINER_TRITON
     query: dict[str, str] = {}
     if follow:

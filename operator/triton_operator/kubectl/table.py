@@ -1,11 +1,12 @@
 """The table that ``kubectl triton top`` shows."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from rich.table import Table
 from rich.text import Text
 
+from triton_operator.autoscaling.samples import ModelShape
 from triton_operator.autoscaling.signals import Signals
 from triton_operator.kubectl.fleet import Fleet
 from triton_operator.observed import ServerRecord
@@ -24,8 +25,8 @@ class Load:
     asked: int
     failure: str = ""
     """Why a pod gave no answer; of one of them."""
-    decoupled: Collection[str] = ()
-    """Models that Triton knows only the arrivals of."""
+    shapes: Mapping[str, ModelShape] = field(default_factory=dict)
+    """What is known of what the models are; of a decoupled one Triton knows only the arrivals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ def build_rows(fleet: Fleet, loads: Mapping[Key, Load]) -> tuple[Row, ...]:
         for model in fleet.models_of(key):
             signals = load.models.get(model.folder)
             known = signals is not None and signals.seconds > 0
-            seen = signals if model.folder not in load.decoupled else None
+            shape = load.shapes.get(model.folder, ModelShape())
+            seen = signals if not shape.decoupled else None
+            runs = known and shape.instances > 0
             wait = seen.mean_wait if seen is not None else None
             rows.append(
                 Row(
@@ -67,7 +70,7 @@ def build_rows(fleet: Fleet, loads: Mapping[Key, Load]) -> tuple[Row, ...]:
                     arrivals=signals.arrivals if signals is not None and known else None,
                     failures=signals.failures if signals is not None and known else None,
                     queue_ms=wait * 1000 if wait is not None else None,
-                    utilization=seen.utilization if seen is not None and known else None,
+                    utilization=seen.utilization if seen is not None and runs else None,
                     pending=seen.pending if seen is not None else None,
                     pods=f"{load.answering}/{load.asked}",
                     desired=_desired(fleet.servers.get(key)),

@@ -109,7 +109,7 @@ class Meter:
             answering=len(samples),
             asked=len(pods),
             failure=failed[0].message if failed else "",
-            decoupled={model for model, shape in by_model.items() if shape.decoupled},
+            shapes=by_model,
         )
         return samples, load
 

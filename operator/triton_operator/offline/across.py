@@ -7,6 +7,7 @@ that falls takes the ensembles along that call it; here every problem is told on
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import PurePath
 
 from triton_operator.api.model import TritonModel
 from triton_operator.autoscaling.explain import DECOUPLED
@@ -38,6 +39,8 @@ def check_scope(scope: Scope, *, strict: bool) -> Iterator[Finding]:
             f"is in {first.file}:{first.place('').line} already, and one would replace the other:"
             " rename or remove one of them"
         )
+        if PurePath(first.file).parent != PurePath(later.file).parent:
+            message += ", or use validate --each-folder if they are for different clusters"
         yield find(later, "metadata.name", message, reason="Repeated")
     for group in scope.groups():
         yield from _check_group(group, strict=strict)

@@ -1,7 +1,7 @@
 """What was seen of a server in one pass, for its models to be told of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from triton_operator.errors import InvalidSpecError
@@ -11,6 +11,9 @@ from triton_operator.plan.sync import SyncPlan
 SILENT_SECONDS = 10.0
 """How long a ready pod may leave the operator without an answer before that is told."""
 
+_LONG_SECONDS = 30.0
+"""How long a load may go on before that is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -19,6 +22,30 @@ class Refusal:
     reason: str
     message: str
     """Triton's own error, where it said one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ongoing:
+    """A load that goes on."""
+
+    pod: str
+    hash: str
+    since: datetime
+    timeout_seconds: int
+    """After how long it is given up."""
+
+    def untold_seconds(self, now: datetime) -> float:
+        """Return how long it goes on untold from now; 0 or less once it is to be told."""
+        return _LONG_SECONDS - (now - self.since).total_seconds()
+
+    @property
+    def told(self) -> str:
+        """The same for people, and in the same words for as long as it lasts."""
+        return (
+            f"pod {self.pod} has been loading generation {self.hash} since"
+            f" {self.since:%H:%M:%S} UTC; a load is given up after {self.timeout_seconds} s"
+            " (spec.startupTimeoutSeconds of the server)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +61,8 @@ class Assessment:
     sync: SyncPlan
     refusals: Mapping[str, Refusal]
     """By object, for the generation that is wanted."""
+    long_loads: Mapping[str, Ongoing] = field(default_factory=dict)
+    """Loads that have gone on for so long that it is told, by the name of the model."""
     blocked: str = ""
     """Why no pod is ready, in the words of the scheduler or the kubelet."""
     given_up: bool = False

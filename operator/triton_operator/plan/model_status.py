@@ -8,7 +8,7 @@ from triton_operator.api.conditions import ConditionType, find_condition
 from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.observed import ModelRecord, ServedModel
 from triton_operator.plan.acceptance import Rejected
-from triton_operator.plan.assessment import SILENT_SECONDS, Assessment
+from triton_operator.plan.assessment import SILENT_SECONDS, Assessment, Ongoing
 from triton_operator.plan.clients import (
     HTTP_PORT,
     explain_unreached,
@@ -194,14 +194,15 @@ def _loaded(
         return Finding(ConditionType.LOADED, False, "NoReadyPods", message)
     if pods.serving < pods.ready:
         missing = (replace(each, type=ConditionType.LOADED) for each in before if not each.holds)
-        return next(missing, _loading(pods))
+        return next(missing, _loading(pods, seen.long_loads.get(plan.folder)))
     message = f"on {pods.serving} of {pods.ready} ready pods"
     return Finding(ConditionType.LOADED, True, "Loaded", message)
 
 
-def _loading(pods: _Count) -> Finding:
+def _loading(pods: _Count, load: Ongoing | None) -> Finding:
     if not pods.silent:
-        return Finding(ConditionType.LOADED, False, "Loading", pods.told)
+        message = f"{pods.told}; {load.told}" if load is not None else pods.told
+        return Finding(ConditionType.LOADED, False, "Loading", message)
     message = (
         f"{pods.told}, {pods.silent} gave the operator no answer on port {HTTP_PORT}:"
         " does a NetworkPolicy or a service mesh keep it out?"

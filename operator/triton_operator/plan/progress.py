@@ -85,7 +85,12 @@ def assess_progress(
     unplaced = sum(is_unschedulable(pod, now=now) for pod in living)
     wanted = workload.desired
     complete = workload.observed and ready == wanted == len(living) and not outdated
+    older = sum(pod.ready and pod.revision != revision for pod in living)
     counts = f"{ready} of {wanted} pods ready"
+    if older:
+        counts = (
+            f"{ready - older} of {wanted} pods of the new revision ready, {older} of an older one"
+        )
     doing = f"{outdated} of {len(living)} pods are of an older revision" if outdated else counts
     if hint := explain_creating(living, now=now):
         doing += f"; {hint}"

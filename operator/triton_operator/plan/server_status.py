@@ -62,7 +62,7 @@ def assess_server(
         ready_replicas=progress.ready,
         ready=f"{progress.ready}/{progress.wanted}",
         selector=f"{names.LABEL_SERVER}={record.meta.name},{names.LABEL_COMPONENT}=server",
-        models=tuple(sorted(plan.folder for plan in report.plans)),
+        models=tuple(sorted({plan.folder for plan in report.plans})),
         autoscaling=_autoscaling(record, report.scaling),
         repair=(
             RepairStatus(request=repaired.request, mended=repaired.mended)

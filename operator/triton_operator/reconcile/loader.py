@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from triton_operator.api.server import TritonServer
 from triton_operator.observed import Pod, Served
 from triton_operator.plan.acceptance import BREAKS_ENSEMBLE
-from triton_operator.plan.assessment import Refusal
+from triton_operator.plan.assessment import Ongoing, Refusal
 from triton_operator.plan.events import Event
 from triton_operator.plan.loads import Attempt, Load, LoadStep, Slot, Unload, plan_loads, serves
 from triton_operator.plan.models import LOAD_FAILED, LOAD_TIMED_OUT, SERVER_DIED
@@ -61,6 +62,10 @@ class Loader:
     def loading(self, server: Key) -> Mapping[str, str]:
         """Return the hash of what pods of a server load now, by uid of the model."""
         return self._memories[server].loading()
+
+    def ongoing(self, server: TritonServer, key: Key) -> Mapping[str, Ongoing]:
+        """Return what pods of a server load now, by the name of the model."""
+        return self._memories[key].ongoing(server.spec.startup_timeout_seconds)
 
     def cancel(self, server: Key) -> list[asyncio.Task[None]]:
         """Give up everything that goes on for a server that is to go."""
@@ -201,7 +206,7 @@ class Loader:
             doing = self._load(memory, self._build_errand(server, memory, this, action))
         name = f"{action.model} on {action.pod.name}"
         uids = {plan.object: plan.record.meta.uid for plan in this.plans}
-        work = Work(action, asyncio.create_task(doing, name=name), uids)
+        work = Work(action, asyncio.create_task(doing, name=name), uids, self._now())
         memory.works[action.slot] = work
         return work
 

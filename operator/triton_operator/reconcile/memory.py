@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from triton_operator.observed import Pod, Served
+from triton_operator.plan.assessment import Ongoing
 from triton_operator.plan.drift import Drift, find_drift, remember
 from triton_operator.plan.loads import Attempt, Load, Slot, Unload, serves
 from triton_operator.plan.models import ModelPlan
@@ -19,6 +21,7 @@ class Work:
     task: asyncio.Task[None]
     uids: Mapping[str, str]
     """Of the server's models, by name: another may have the name before it ends."""
+    begun: datetime
 
 
 @dataclass(slots=True)
@@ -47,6 +50,16 @@ class Memory:
             work.uids[each.object]: each.hash
             for work in self.works.values()
             if isinstance(work.action, Load)
+            for each in (work.action, *work.action.along)
+        }
+
+    def ongoing(self, timeout_seconds: int) -> dict[str, Ongoing]:
+        """Return the load of each model that has gone on for longest, by the model's name."""
+        latest_first = sorted(self.works.values(), key=lambda work: work.begun, reverse=True)
+        return {
+            each.model: Ongoing(each.pod.name, each.hash, work.begun, timeout_seconds)
+            for work in latest_first
+            if isinstance(work.action, Load) and not work.task.done()
             for each in (work.action, *work.action.along)
         }
 

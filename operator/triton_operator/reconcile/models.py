@@ -94,6 +94,8 @@ class ModelAssigner:
         Return the seconds until that is due. A process that ends in between leaves the Event out.
         """
         message = _explain_missing(record)
+        if self._is_kept(record) and record.status.versions:
+            message += "; what was served before keeps serving"
         if await self._report(record, SERVER_NOT_FOUND, message):
             since = self._now()
         if since is None:
@@ -108,11 +110,15 @@ class ModelAssigner:
 
     async def _report(self, record: ModelRecord, reason: str, message: str) -> bool:
         """Write why no server has the model; return whether that is news."""
-        last = record.status.server
-        served = bool(last) and self._cluster.server((record.meta.namespace, last)) is not None
+        served = self._is_kept(record)
         status = report_unserved(record, reason, message, served=served, now=self._now())
         await self._reporter.write_model(record, status)
         return status != record.status
+
+    def _is_kept(self, record: ModelRecord) -> bool:
+        """Return whether the server is there that served a model last, which goes on with it."""
+        last = record.status.server
+        return bool(last) and self._cluster.server((record.meta.namespace, last)) is not None
 
 
 def _belongs(server: ServerRecord, record: ModelRecord) -> bool:

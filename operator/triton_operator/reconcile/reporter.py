@@ -47,8 +47,9 @@ class Reporter:
 
         Return the seconds until there is more to tell, if there may be.
         """
-        pauses = []
         now, problem = self._now(), this.problem
+        untold = {model: load.untold_seconds(now) for model, load in this.loads.items()}
+        pauses: list[float | None] = [left for left in untold.values() if left > 0]
         child = ChildNames(this.record.meta.name)
         latest = self._cluster.observe(this.record.key)
         workload = Workload.parse(latest.child("Deployment", child.deployment))
@@ -66,6 +67,7 @@ class Reporter:
             pods=this.served,
             sync=this.sync,
             refusals=this.refusals,
+            long_loads={model: load for model, load in this.loads.items() if untold[model] <= 0},
             blocked=explain_stuck(pods, workload, now=now)
             or str(problem or "")
             or ("the server has 0 replicas" if workload.observed and not workload.desired else ""),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children, build_children
@@ -66,8 +67,8 @@ class ServerReconciler:
         self._crashes = Crashes(cluster)
         self._keys = ControlKeys(cluster)
         self._releaser = Releaser(cluster, self._syncer, clock)
-        self._failed: set[Key] = set()
-        """Servers whose last pass failed."""
+        self._failed: dict[Key, datetime] = {}
+        """Since when the passes over a server fail."""
 
     async def stop(self) -> None:
         """Give up all loads: the process ends."""
@@ -92,7 +93,7 @@ class ServerReconciler:
             self._syncer.forget(key)
             self._roller.forget(key)
             self._crashes.forget(key)
-            self._failed.discard(key)
+            self._failed.pop(key, None)
             return self._settings.resync_seconds
         present = [model for model in world.models if model.meta.deletion_timestamp is None]
         leaving = tuple(model for model in present if model.leaves(record.meta.name))
@@ -112,11 +113,13 @@ class ServerReconciler:
             raise  # it will soon be gone itself
         except OperatorError as error:
             # A request fails now and then, and the next pass, in a second or two, makes it.
-            if key in self._failed or not isinstance(error, TransientError):
+            again, now = key in self._failed, self._now()
+            lasted = (now - self._failed.setdefault(key, now)).total_seconds()
+            lasting = again and lasted >= error.patience_seconds
+            if lasting or not isinstance(error, TransientError):
                 await self._reporter.report_failure(world, record, error)
-            self._failed.add(key)
             raise
-        self._failed.discard(key)
+        self._failed.pop(key, None)
         return pause
 
     def _with_defaults(self, record: ServerRecord | None) -> ServerRecord | None:
@@ -204,7 +207,6 @@ class ServerReconciler:
                 keys=ring.keys,
                 key_plan=ring.plan,
                 served=served,
-                refusals={},
             )
         )
 
@@ -243,6 +245,7 @@ class ServerReconciler:
             this = await self._roller.watch(this)
         else:
             this = await self._loader.load(this)
+            this = replace(this, loads=self._loader.ongoing(this.server, this.record.key))
         untold = await self._reporter.report(this)
         pause = self._next(this)
         return pause if untold is None else min(pause, untold)

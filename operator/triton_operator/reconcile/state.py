@@ -1,14 +1,14 @@
 """What one pass over one server has found and decided so far."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from triton_operator.api.server import TritonServer
 from triton_operator.desired import Children
 from triton_operator.desired.control_key import KeyPlan
 from triton_operator.errors import InvalidSpecError
 from triton_operator.observed import Pod, Served, ServerRecord, ServerWorld
-from triton_operator.plan.assessment import Refusal
+from triton_operator.plan.assessment import Ongoing, Refusal
 from triton_operator.plan.claim import ClaimReport
 from triton_operator.plan.models import ModelPlan
 from triton_operator.plan.replicas import Scaling
@@ -39,7 +39,9 @@ class Pass:
     """Control keys by Secret, as pods name them."""
     key_plan: KeyPlan
     served: Mapping[Pod, Served | None]
-    refusals: Mapping[str, Refusal]
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    loads: Mapping[str, Ongoing] = field(default_factory=dict)
+    """What goes on, by the name of the model."""
 
     @property
     def must_go_back(self) -> bool:

@@ -278,6 +278,16 @@ def test_what_finds_no_node_is_not_asked_for_again() -> None:
     assert "find no node" in decision.limit
 
 
+def test_requests_that_have_just_ended_are_not_told_as_none_that_keep_pods_busy() -> None:
+    plant = settled(2, 0.6)
+    assert plant.run(12, 5).reason.startswith("m: 12.0 requests/s keep 1.2 pods busy")
+
+    ended = plant.run(0, 5).reason
+
+    assert ended.startswith("m: no requests now, those of the last seconds keep ")
+    assert plant.run(0, 60).reason.startswith("m: 0.0 requests/s keep 0.0 pods busy")
+
+
 @pytest.mark.parametrize(("most", "word"), [(None, "maxReplicas"), (3, "maxGPUs")])
 def test_no_more_pods_than_allowed_and_the_status_says_why(most: int | None, word: str) -> None:
     plant = settled(2, 0.6, maxReplicas=5)

@@ -36,12 +36,25 @@ def test_what_two_looks_at_two_pods_say():
 def test_of_a_decoupled_model_only_rates_are_known():
     before = {"a": sample("a", 0.0)}
     now = [sample("a", 2.0, success=100.0, inferences=100.0, executions=100.0, compute_us=1e4)]
-    load = Load(measure(before, now, {}), answering=1, asked=1, decoupled={"yolo"})
+    shapes = {"yolo": ModelShape(decoupled=True)}
+    load = Load(measure(before, now, shapes), answering=1, asked=1, shapes=shapes)
 
     row = next(each for each in build_rows(VISION, {KEY: load}) if each.model == "yolo")
 
     assert (row.arrivals, row.failures) == (50.0, 0.0)
     assert (row.queue_ms, row.utilization, row.pending) == (None, None, None)
+
+
+def test_an_ensemble_has_requests_and_is_never_busy():
+    before = {"a": sample("a", 0.0)}
+    now = [sample("a", 2.0, success=100.0, inferences=100.0, executions=100.0, compute_us=1e6)]
+    shapes = {"yolo": ModelShape(instances=0)}
+    load = Load(measure(before, now, shapes), answering=1, asked=1, shapes=shapes)
+
+    row = next(each for each in build_rows(VISION, {KEY: load}) if each.model == "yolo")
+
+    assert (row.arrivals, row.pending) == (50.0, 0.0)
+    assert row.utilization is None
 
 
 def test_the_first_look_has_no_rates():

@@ -166,12 +166,17 @@ def test_a_file_that_is_named_must_be_readable(validate: Validate) -> None:
         validate("y.yaml")
 
 
-def test_overlays_are_judged_folder_by_folder(validate: Validate) -> None:
+def test_overlays_are_judged_folder_by_folder(validate: Validate, capsys: Any) -> None:
     write("staging/all.yaml", GOOD)
     write("production/all.yaml", GOOD)
 
     assert validate(".") == 1
+    assert "rename or remove one of them, or use validate --each-folder" in capsys.readouterr().out
     assert validate(".", each_folder=True, strict=True) == 0
+
+    write("staging/more.yaml", GOOD)
+    assert validate("staging") == 1
+    assert "--each-folder" not in capsys.readouterr().out
 
 
 def test_a_file_is_read_once(validate: Validate, monkeypatch: pytest.MonkeyPatch) -> None:

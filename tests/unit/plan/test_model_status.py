@@ -11,7 +11,7 @@ from triton_operator.api.model import LastFailure, TritonModelStatus
 from triton_operator.errors import NameTakenError
 from triton_operator.observed import ModelRecord, Pod, Served
 from triton_operator.plan.acceptance import Rejected
-from triton_operator.plan.assessment import Assessment, Refusal
+from triton_operator.plan.assessment import Assessment, Ongoing, Refusal
 from triton_operator.plan.events import find_events
 from triton_operator.plan.model_status import assess_model, report_unserved
 from triton_operator.plan.models import LOAD_FAILED, Hold
@@ -414,3 +414,16 @@ def test_a_pod_that_answers_and_loads_is_loading_however_long_that_takes() -> No
     assert ready(assess(model(status=first), seen({ready_pod("a", 0): {}}), at=999))[0] == (
         "False Loading"
     )
+
+
+def test_a_load_that_goes_on_for_long_says_where_since_when_and_until_when() -> None:
+    load = Ongoing("a", NEW, since=later(-75), timeout_seconds=600)
+    long = seen({A: BEHIND}, long_loads={"resnet": load})
+
+    told = assess(model(), long)
+    assert ready(told)[1] == (
+        f"0 of 1 ready pods serve it; pod a has been loading generation {NEW} since 23:58:45 UTC;"
+        " a load is given up after 600 s (spec.startupTimeoutSeconds of the server)"
+    )
+    assert assess(model(status=told), long, at=60) == told
+    assert "loading" not in ready(assess(model(), seen({A: BEHIND})))[1]

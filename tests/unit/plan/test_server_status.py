@@ -51,7 +51,7 @@ def assess(
     report = ServerReport(
         replicas=load.replicas,
         progress=assess_progress(pods, load, "rev", in_place=in_place, now=later(at)),
-        plans=(plan(model("b")), plan(model("a"))),
+        plans=(plan(model("b")), plan(model("a")), plan(model("later", modelName="a"))),
         problem=problem,
         scaling=Scaling(limit=limit),
         rivals=rivals,
@@ -260,6 +260,9 @@ def test_a_rollout_whose_new_pods_do_not_come_up_has_failed(
     assert said(status)["Available"].startswith("True")
     assert words in message(status, "Progressing")
     assert "1 of 2 pods serve on as before: put back what was" in message(status, "Progressing")
+    counts = "0 of 2 pods of the new revision ready, 1 of an older one"
+    assert message(status).startswith(f"{counts}: {words}")
+    assert message(status, "Available") == counts
     assert [event.reason for event in find_events(before, status)] == ["RolloutFailed"]
     assert find_events(status, assess(*pods, load=load, before=status, at=60)) == ()
 

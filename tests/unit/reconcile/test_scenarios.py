@@ -2,12 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from tests.unit.reconcile.world import NAMESPACE, Operator, World, killed_at_each_moment
 from triton_operator import names
-from triton_operator.errors import ClusterError, InvalidSpecError, NamespaceTerminatingError
+from triton_operator.errors import (
+    ClusterError,
+    InvalidSpecError,
+    NameNotFreeYetError,
+    NamespaceTerminatingError,
+)
 from triton_operator.reconcile import loader
 
 SHARED = {"serverRef": {"name": "vision"}}
@@ -339,6 +345,29 @@ async def test_a_load_that_takes_long_is_told_meanwhile(slow: World, operator: O
     slow.triton.release.set()
     await operator.settle()
 
+    assert_all_serve(slow, "vision", "big", "small")
+
+
+async def test_a_load_that_goes_on_for_long_is_told_once(slow: World, operator: Operator) -> None:
+    assert "since" not in slow.message("big")
+    # No news will come: the pass that tells it comes by itself.
+    pause = await operator.reconciler.reconcile((NAMESPACE, "vision"))
+    assert 0 < pause < 30
+    slow.now += timedelta(seconds=pause)
+    await operator.run_once()
+    told = slow.message("big")
+    assert "0 of 2 ready pods serve it; pod vision-" in told
+    assert "a load is given up after 1800 s" in told
+    assert slow.message("small") == "2 of 2 ready pods serve it"
+
+    writes = list(slow.writes)
+    await operator.run(seconds=60)
+    assert slow.message("big") == told
+    assert slow.writes == writes
+    assert slow.warnings("big") == []
+
+    slow.triton.release.set()
+    await operator.settle()
     assert_all_serve(slow, "vision", "big", "small")
 
 
@@ -756,11 +785,13 @@ async def test_a_model_whose_server_is_gone_is_served_nowhere(
     await operator.settle()
     assert world.condition("resnet") == "False ServerNotFound"
     assert world.model_status("resnet").versions == (1,)
+    assert world.message("resnet").endswith("; what was served before keeps serving")
 
     world.remove(names.KIND_SERVER, "vision")
     await operator.run(seconds=60)
 
     assert world.condition("resnet") == "False ServerNotFound"
+    assert world.message("resnet").endswith("to get a server of its own")
     assert world.model_status("resnet").versions == ()
     assert world.model_status("resnet").urls is None
 
@@ -940,6 +971,23 @@ async def test_a_request_that_the_api_server_refuses_is_told_and_tried_again(
     world.failing.clear()
     await operator.settle()
     assert_all_serve(world, "vision", "resnet")
+
+
+async def test_what_an_earlier_server_leaves_is_waited_for_untold(
+    world: World, operator: Operator
+) -> None:
+    world.model("resnet")
+    world.failing[("create", "Secret")] = NameNotFreeYetError("Secret team/resnet is an earlier's")
+    await operator.run(seconds=14)
+    assert world.condition("resnet", of=names.KIND_SERVER) == "none"
+    assert world.warnings("resnet") == []
+
+    await operator.run(seconds=4)
+    assert world.condition("resnet", of=names.KIND_SERVER) == "False NameTaken"
+
+    world.failing.clear()
+    await operator.settle()
+    assert_all_serve(world, "resnet", "resnet")
 
 
 async def test_a_child_that_is_refused_stops_nothing_that_serves(
