@@ -228,25 +228,24 @@ def _check_outputs(config: ModelConfig, made: Mapping[str, Tensor], batched: boo
 
 
 def _check_flow(config: ModelConfig, steps: Sequence[ModelEnsembling.Step]) -> Iterator[str]:
-    known = {tensor.name for tensor in config.input}
+    given = {tensor.name for tensor in config.input}
+    outputs = {tensor.name for tensor in config.output}
     made = {tensor for step in steps for tensor in step.output_map.values()}
     taken = {tensor for step in steps for tensor in step.input_map.values()}
-    outputs = {tensor.name for tensor in config.output}
     # Tensors that nobody makes are another mistake, told already: mostly one in another's name.
-    unmade = (taken | outputs) - made - known
-    for name in sorted((known | (made - outputs)) - taken) if not unmade else ():
-        what = "the ensemble's input" if name in known else "tensor"
-        yield f"no step takes {what} {name!r}; map it in an inputMap or take it out"
-    known |= unmade
-    waiting = list(steps)
+    unmade = (taken | outputs) - made - given
+    known, waiting = given | unmade, list(steps)
     while waiting:
         able = [step for step in waiting if known.issuperset(step.input_map.values())]
         if not able:
             names = _list(step.model_name for step in waiting)
             yield f"the steps {names} wait for each other's outputs; take the circle out"
-            return
+            break
         known.update(tensor for step in able for tensor in step.output_map.values())
         waiting = [step for step in waiting if step not in able]
+    for name in sorted((given | (made - outputs)) - taken) if not unmade else ():
+        what = "the ensemble's input" if name in given else "tensor"
+        yield f"no step takes {what} {name!r}; map it in an inputMap or take it out"
 
 
 def _compare(tensor: str, made: Tensor, wanted: Tensor, config: ModelConfig) -> str | None:

@@ -184,10 +184,11 @@ def test_a_tensor_that_no_step_takes_is_a_mistake_unless_the_ensemble_gives_it()
 
 
 def test_steps_that_wait_for_each_other_are_a_circle() -> None:
+    """Told before what no step takes, which may be why."""
     both = {"a": ("FP32", [1]), "b": ("FP32", [1])}
     join = plain(both, {"c": ("FP32", [1])})
     whole = ensemble(
-        {"X": ("FP32", [1])},
+        {"X": ("FP32", [1]), "unused": ("FP32", [1])},
         {"Y": ("FP32", [1])},
         step("join", {"a": "X", "b": "z"}, {"c": "y"}),
         step("pass", {"a": "y"}, {"c": "z"}),
