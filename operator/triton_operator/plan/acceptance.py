@@ -61,10 +61,10 @@ def judge_models(
     single = [_judge_alone(server, record, backends) for record in ordered]
     alone = _refuse_large(_refuse_twins(single))
     verdicts: tuple[Verdict, ...] = tuple(_hold_breaking(alone, server.metadata.name))
-    folders = {verdict.record.folder for verdict in verdicts}
     while True:
         # An ensemble of an ensemble falls with it: repeat until nothing falls any more.
         configs, versions = _configs(verdicts), _versions(verdicts)
+        folders = {v.record.folder for v in verdicts if isinstance(v, Accepted) or not v.orphaned}
         judged = tuple(_judge_ensemble(each, configs, versions, folders) for each in verdicts)
         if len(_configs(judged)) == len(configs):
             return judged

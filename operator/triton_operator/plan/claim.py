@@ -86,7 +86,7 @@ def explain_one_node(server: TritonServer, modes: frozenset[str]) -> str:
 
 
 def explain_unbound(claim: Claim | None, pods: Iterable[Pod], *, now: datetime) -> str:
-    """Return that a claim gets no volume, which pods wait for; empty unless that is so.
+    """Return that a claim gets no volume, which a server's pods wait for; empty unless they do.
 
     One whose class waits for the first pod that uses it has none until that pod has a node: while
     the scheduler says something else of the pods, that is no fault.

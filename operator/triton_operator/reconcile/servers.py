@@ -146,7 +146,7 @@ class ServerReconciler:
         now, child = self._now(), ChildNames(record.meta.name)
         modes = await self._claims.modes(server)
         volume = await self._claims.find(server, world.children)
-        unbound = explain_unbound(volume, world.pods, now=now)
+        unbound = explain_unbound(volume, world.server_pods(), now=now)
         world = replace(world, pods=name_claim(world.pods, unbound))
         if is_immutable(server):
             self._loader.cancel(record.key)

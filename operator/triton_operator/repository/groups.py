@@ -99,9 +99,10 @@ def find_broken_groups(
 ) -> list[frozenset[str]]:
     """Return the groups that have to stay as they are, since some of each cannot be had.
 
-    They are those around ensembles that are there: what serves none yet holds nobody back.
+    They are those around ensembles that are there and are to stay: one that serves nothing yet, or
+    is deleted, holds nobody back.
     """
-    there = [name for name, called in now.items() if called]
+    there = [name for name, called in now.items() if called and name in then]
     around = ({name: find_called(name, calls) for name in there} for calls in (now, then))
     groups = find_groups(changing, *around)
     return [group for group in groups if len(group) > 1 and not group.isdisjoint(failed)]

@@ -78,11 +78,13 @@ def sweep_staging(
         owner = staging_owner(entry.name)
         if owner is None:
             continue
-        links = _links_left(Path(entry.path)) if owner == server else {}
+        left = _links_left(Path(entry.path))
+        links = left if owner == server else {}
         unlinked |= set(links.values())
         own_run = owner == server and not is_download(entry.name)
         grace = OWN_STAGING_GRACE_SECONDS if own_run else STAGING_GRACE_SECONDS
-        if _newest(Path(entry.path)) < now - grace:
+        # What links are left of others' runs tells those what they have to prune.
+        if _newest(Path(entry.path)) < now - grace and (links or not left):
             for link in links:
                 with suppress(FileNotFoundError):
                     link.rename(staging.new_path())  # this run may be killed too

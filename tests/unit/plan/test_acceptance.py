@@ -12,7 +12,8 @@ from triton_operator.repository.config_pbtxt import parse_text
 
 GPU = {"instanceGroup": [{"kind": "KIND_GPU", "gpus": [1]}]}
 CALL = step("member", {"x": "X"}, {"y": "Y"})
-ENSEMBLE = ensemble({"X": ("FP32", [1])}, {"Y": ("FP32", [1])}, CALL)
+ENDS = ({"X": ("FP32", [1])}, {"Y": ("FP32", [1])})
+ENSEMBLE = ensemble(*ENDS, CALL)
 MEMBER = plain({"x": ("FP32", [1])}, {"y": ("FP32", [1])})
 
 
@@ -409,7 +410,11 @@ def test_an_ensemble_is_orphaned_only_when_no_model_has_the_name_that_it_calls()
         found = judge_models(server(), [whole, *others])
         return [v.orphaned for v in found if isinstance(v, Rejected) and v.record == whole]
 
+    outer = model("outer", config=ensemble(*ENDS, step("whole", {"X": "X"}, {"Y": "Y"})))
+
     assert orphaned() == [True]
+    both = [v for v in judge_models(server(), [outer, whole]) if isinstance(v, Rejected)]
+    assert [v.orphaned for v in both] == [True, True]
     assert orphaned(model("member", config={"name": "another"})) == [False]
     assert orphaned(model("member", config=plain({"z": ("FP32", [1])}, {}))) == [False]
     assert orphaned(model("member", config=MEMBER)) == []

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.repository.claim import Claim, MemorySources, model, serving, version
 from tests.unit.repository.interruption import die_before, record_changes
-from triton_operator.repository.manifest import Generation, Manifest
+from triton_operator.repository.manifest import LINKS, Generation, Manifest
 from triton_operator.repository.sources import SourceUnreachableError
 
 URI = "https://models.example/new.onnx"
@@ -116,6 +116,22 @@ def test_an_ensemble_that_is_deleted_too_keeps_no_link(claim: Claim) -> None:
     assert set(outcome.failed) == {"fresh"}
     assert links(claim) == named(inline("other"))
     assert claim.generations("member") == claim.generations("whole") == set()
+
+
+@pytest.mark.parametrize("immutable", [False, True])
+def test_one_that_is_deleted_holds_nothing_for_a_member_that_cannot_be_had(
+    claim: Claim, *, immutable: bool
+) -> None:
+    changed = serving(fetched("member"), keep=(MEMBER,))
+    outcome = claim.sync(replace(changed, immutable=immutable, keep_revisions=(LINKS,)))
+
+    assert set(outcome.failed) == {"member"}
+    assert claim.generations("whole") == (set() if not immutable else {WHOLE.hash})
+    if immutable:
+        folder = claim.root / "revisions/vision" / outcome.revision
+        assert {path.name for path in folder.iterdir()} == {"member"}
+    else:
+        assert links(claim) == named(MEMBER)
 
 
 def test_what_an_ensemble_that_went_back_calls_keeps_its_link(claim: Claim) -> None:

@@ -129,6 +129,20 @@ def test_a_model_whose_link_cannot_be_made_leaves_nothing_hours_after_either(
     assert claim.blobs() == set()
 
 
+def test_the_run_of_another_server_days_later_takes_no_note_away(
+    claim: Claim, sources: Sources
+) -> None:
+    """Of a model that is held for long, and is then deleted."""
+    in_the_way = claim.root / "servers/vision/quick"
+    in_the_way.mkdir(parents=True)
+    assert set(claim.sync(serving(QUICK, OTHER)).failed) == {"quick"}
+    claim.now = lambda: time.time() + 3 * 86_400
+
+    assert not claim.sync(replace(serving(OTHER), server="audio")).failed
+    assert not claim.sync(serving(OTHER)).failed
+    assert claim.generations("quick") == set()
+
+
 def test_a_server_that_a_model_has_left_takes_nothing_from_the_one_it_went_to(
     claim: Claim, sources: Sources
 ) -> None:
