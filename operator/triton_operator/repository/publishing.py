@@ -88,7 +88,7 @@ class Publisher:
             self._present = {path.name: ref for path, ref in read_links(self._folder).items()}
         names = {*self._present, *self._wanted}
         needed = self._groups.find_needed(self._present, self._manifest.standing)
-        self._held = self._find_held(awaited) | needed
+        self._held = self._hold(awaited) | needed
         due = names - self._held - self._settled
         links = [
             found
@@ -155,10 +155,11 @@ class Publisher:
 
     # ---- what waits -----------------------------------------------------------------------
 
-    def _find_held(self, awaited: Collection[GenerationRef]) -> set[str]:
+    def _hold(self, awaited: Collection[GenerationRef]) -> set[str]:
         """Return the models whose links wait: for their own generation, or one of their group.
 
-        Where one of a group cannot be had, all of it stays as it is.
+        Where one of a group cannot be had, all of it stays as it is; when nothing is awaited any
+        more, the others of it fail with that one.
         """
         waiting = {model for model, ref in self._wanted.items() if ref in awaited}
         failed = {model for model, ref in self._wanted.items() if ref[0] in self.failed}
@@ -215,7 +216,7 @@ class Publisher:
 
     def _publish_revision(self) -> None:
         self._present = read_last_revision(self._layout, self._manifest)
-        held = self._find_held(())
+        held = self._hold(())
         links = [
             found
             for link in self._manifest.links
