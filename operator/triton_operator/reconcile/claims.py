@@ -53,7 +53,7 @@ class Claims:
     async def find(
         self, server: TritonServer, children: Mapping[tuple[str, str], Body]
     ) -> Claim | None:
-        """Return the server's claim; None where it is not there yet."""
+        """Return the server's claim, one of ours from ``children``; None where it is not there."""
         name = server.spec.repository.claim_name
         if name is not None:
             return await self._look((server.metadata.namespace, name))
@@ -69,11 +69,7 @@ class Claims:
             No server can work on it.
 
         """
-        name = server.spec.repository.claim_name
-        found = None
-        if name is not None:
-            found = await self._look((server.metadata.namespace, name))
-        modes = access_modes(server, found)
+        modes = access_modes(server, await self.find(server, {}))
         check_claim(server, modes)
         return modes
 

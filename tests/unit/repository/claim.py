@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+from tests.unit.repository.interruption import die_before, record_changes
 from triton_operator.repository.downloads import Limits
 from triton_operator.repository.layout import RECORD_FILE
 from triton_operator.repository.manifest import (
@@ -124,3 +126,33 @@ def serving(*generations: Generation, server: str = "vision", keep: tuple[Genera
         tuple(Link(each.object, each.object, each.hash) for each in generations),
         keep=tuple((each.object, each.hash) for each in keep),
     )
+
+
+def synced(
+    root: Path, *manifests: Manifest, artifacts: Mapping[str, Content] | None = None
+) -> Claim:
+    """Return a new claim on which manifests were synced, one after the other."""
+    root.mkdir()
+    claim = Claim(root, MemorySources(artifacts or {}))
+    for manifest in manifests:
+        assert not claim.sync(manifest).failed
+    return claim
+
+
+def killed_at_each_change(
+    folder: Path,
+    *before: Manifest,
+    then: Manifest,
+    artifacts: Mapping[str, Content] | None = None,
+) -> Iterator[tuple[Claim, str]]:
+    """Yield claims on which the sync of a manifest was killed, each at another change.
+
+    Which change that was is told with the claim.
+    """
+    whole = synced(folder / "recorded", *before, artifacts=artifacts)
+    changes = record_changes(partial(whole.sync, then))
+    assert len(changes) > 10
+    for step, change in enumerate(changes):
+        claim = synced(folder / str(step), *before, artifacts=artifacts)
+        die_before(step, partial(claim.sync, then))
+        yield claim, f"killed before change {step}: {change}"

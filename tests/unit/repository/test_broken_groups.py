@@ -2,13 +2,18 @@
 
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.unit.repository.claim import Claim, MemorySources, model, serving, version
-from tests.unit.repository.interruption import die_before, record_changes
+from tests.unit.repository.claim import (
+    Claim,
+    killed_at_each_change,
+    model,
+    serving,
+    synced,
+    version,
+)
 from triton_operator.repository.manifest import LINKS, Generation, Manifest
 from triton_operator.repository.sources import SourceUnreachableError
 
@@ -179,25 +184,13 @@ SWAPPED = serving(NEW_MEMBER, NEW_WHOLE)
 def test_a_sync_killed_at_any_moment_leaves_the_ensemble_with_what_it_calls(
     first: tuple[Manifest, ...], then: Manifest, tmp_path: Path
 ) -> None:
-    def prepared(step: int) -> Claim:
-        root = tmp_path / str(step)
-        root.mkdir()
-        claim = Claim(root, MemorySources({}))
-        for manifest in (serving(MEMBER, WHOLE), *first):
-            assert not claim.sync(manifest).failed
-        return claim
-
-    whole = prepared(-1)
-    changes = record_changes(partial(whole.sync, then))
-    assert len(changes) > 5
-    for step in range(len(changes)):
-        claim = prepared(step)
-        die_before(step, partial(claim.sync, then))
+    whole = synced(tmp_path / "whole", serving(MEMBER, WHOLE), *first, then)
+    for claim, killed in killed_at_each_change(tmp_path, serving(MEMBER, WHOLE), *first, then=then):
         there = links(claim)
         called = {WHOLE.hash: "member", NEW_WHOLE.hash: "zzz"}[there["whole"]]
-        assert called in there, f"killed before change {step}: {changes[step]}"
+        assert called in there, killed
         assert not claim.sync(then).failed
         assert links(claim) == links(whole)
         claim.now = lambda: time.time() + 4000
         claim.sync(then)
-        assert claim.paths() == whole.paths(), f"killed before change {step}: {changes[step]}"
+        assert claim.paths() == whole.paths(), killed

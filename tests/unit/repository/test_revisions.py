@@ -3,20 +3,19 @@
 import os
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.unit.repository.claim import (
     Claim,
-    MemorySources,
     digest,
+    killed_at_each_change,
     model,
     serving,
+    synced,
     version,
 )
-from tests.unit.repository.interruption import die_before, record_changes
 from triton_operator.errors import InvalidSpecError
 from triton_operator.repository.layout import Layout
 from triton_operator.repository.manifest import LINKS, Generation, Link, Manifest, revision_digest
@@ -224,20 +223,9 @@ def test_killed_at_any_change_every_revision_is_whole_and_the_next_run_mends(
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
 
-    def prepared(step: int) -> Claim:
-        root = tmp_path / str(step)
-        root.mkdir()
-        claim = Claim(root, MemorySources({}))
-        if first is not None:
-            assert not claim.sync(first).failed
-        return claim
-
-    whole = prepared(-1)
-    changes = record_changes(partial(whole.sync, then))
-    assert len(changes) > 10
-    for step in range(len(changes)):
-        claim = prepared(step)
-        die_before(step, partial(claim.sync, then))
+    before = () if first is None else (first,)
+    whole = synced(tmp_path / "whole", *before, then)
+    for claim, killed in killed_at_each_change(tmp_path, *before, then=then):
         for name in revisions(claim):
             assert read(claim, name) == CONFIGS[name]
         if then is NEW:
@@ -250,7 +238,7 @@ def test_killed_at_any_change_every_revision_is_whole_and_the_next_run_mends(
         assert revisions(claim) == {outcome.revision, *then.keep_revisions} - {""}
         for name in revisions(claim):
             assert read(claim, name) == CONFIGS[name]
-        assert claim.paths() == whole.paths(), f"killed before change {step}: {changes[step]}"
+        assert claim.paths() == whole.paths(), killed
 
 
 def test_an_ensemble_goes_back_to_the_members_that_it_had(claim: Claim) -> None:

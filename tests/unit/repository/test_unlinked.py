@@ -5,13 +5,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.unit.repository.claim import Claim, MemorySources, model, serving, version
-from tests.unit.repository.interruption import die_before, record_changes
+from tests.unit.repository.claim import (
+    Claim,
+    MemorySources,
+    killed_at_each_change,
+    model,
+    serving,
+    version,
+)
 from triton_operator.repository import materialize
 from triton_operator.repository.manifest import Manifest
 from triton_operator.repository.sources import SourceFile
@@ -168,20 +173,11 @@ def test_killed_at_any_change_a_model_that_goes_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
 
-    def prepared(step: int) -> Claim:
-        root = tmp_path / str(step)
-        root.mkdir()
-        claim = Claim(root, MemorySources({URI: b"weights"}))
+    both, artifacts = serving(QUICK, OTHER), {URI: b"weights"}
+    steps = killed_at_each_change(tmp_path, serving(OTHER), then=both, artifacts=artifacts)
+    for claim, killed in steps:
         claim.sync(serving(OTHER))
-        return claim
-
-    changes = record_changes(partial(prepared(-1).sync, serving(QUICK, OTHER)))
-    assert len(changes) > 10
-    for step in range(len(changes)):
-        claim = prepared(step)
-        die_before(step, partial(claim.sync, serving(QUICK, OTHER)))
-        claim.sync(serving(OTHER))
-        assert claim.generations("quick") == set(), f"before change {step}: {changes[step]}"
+        assert claim.generations("quick") == set(), killed
         claim.now = lambda: time.time() + 90_000
         claim.sync(serving(OTHER))
         assert not claim.blobs()
